@@ -1,6 +1,12 @@
+import os
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
+
+engine = Extension(
+    'micrograd._engine', ['micrograd/_engine.c'], optional=True,  # engine.py serves without it
+    extra_compile_args=[] if os.name == 'nt' else ['-std=c11', '-O3', '-ffp-contract=off'],
+)
 
 setup(
     name='micrograd',
@@ -11,6 +17,7 @@ setup(
     license='MIT',
     python_requires='>=3.10',
     packages=['micrograd'],
+    ext_modules=[engine],
     package_data={'micrograd': ['py.typed']},
     extras_require={
         'demo': ['scikit-learn', 'matplotlib', 'jupyter', 'graphviz'],

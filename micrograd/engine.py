@@ -65,11 +65,11 @@ def _power(x: float, k: float) -> tuple[float, float, float]:
     """
     data = x ** k
     if isinstance(data, complex):
-        raise ValueError(f'a negative number to a fractional power: {x!r} ** {k!r}')
+        raise ValueError('a negative number to a fractional power')
     try:
         slope = k * math.pow(x, k - 1.0) if k else 0.0
     except (OverflowError, ValueError):
-        slope = k * (math.copysign(math.inf, x) if k % 2.0 == 0.0 else math.inf)
+        slope = k * (math.copysign(math.inf, x) if (k - 1.0) % 2.0 == 1.0 else math.inf)
     log = math.log(x) if x > 0.0 else -math.inf if x == 0.0 else math.nan
     return data, slope, 0.0 if x == 0.0 and k >= 0.0 else data * log
 
