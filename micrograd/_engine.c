@@ -115,8 +115,10 @@ static inline int as_real(PyObject *x, double *out)
         return 1;
     }
     if (PyLong_CheckExact(x)) {
-        *out = PyLong_AsDouble(x);
-        return *out == -1.0 && PyErr_Occurred() ? -1 : 1;
+        double number = PyLong_AsDouble(x);
+        if (number == -1.0 && PyErr_Occurred()) return -1;
+        *out = number;
+        return 1;
     }
     int ok = is_real(x);
     if (ok <= 0) return ok;
@@ -130,7 +132,7 @@ static inline int as_real(PyObject *x, double *out)
 static int wrong_type(const char *expected, PyObject *x)
 {
     PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(x), "__name__");
-    if (name) PyErr_Format(PyExc_TypeError, "expected a %s, not %U", expected, name);
+    if (name) PyErr_Format(PyExc_TypeError, "expected a %s, not %S", expected, name);
     Py_XDECREF(name);
     return -1;
 }
@@ -446,7 +448,8 @@ static PyObject *value_vectorcall(PyObject *type, PyObject *const *args, size_t 
 {
     double data;
     Py_ssize_t n = PyVectorcall_NARGS(nargs);
-    if (n != 1 || names) return call(PyType_Type.tp_call, type, args, n, names);
+    if (n != 1 || names || ((PyTypeObject *)type)->tp_init != value_init)  /* or one set since */
+        return call(PyType_Type.tp_call, type, args, n, names);
     return real(args[0], &data) ? NULL : (PyObject *)make(data, LEAF, NULL, 0.0, NULL, 0.0);
 }
 

@@ -22,6 +22,8 @@ from operator import attrgetter
 from typing import Any, SupportsFloat, SupportsIndex
 
 Number = SupportsFloat | SupportsIndex  # an int, a float, a NumPy scalar, a Fraction, …
+Rule = Callable[[float, float], tuple[float, float, float]]  # (a, b) -> (out, ∂out/∂a, ∂out/∂b)
+Method = Callable[['Value', 'Value | Number'], 'Value']
 
 
 def _is_real(x: object) -> bool:
@@ -45,13 +47,13 @@ def _leaf(x: Any) -> Value | None:
     return _node(float(x), '', None, 0.0) if number else None
 
 
-def _operator(op: str, rule: Callable[[float, float], tuple[float, float, float]]) -> Any:
-    """An operator and its reflection, by one rule: (a, b) -> (out, ∂out/∂a, ∂out/∂b)."""
-    def forward(x: Any, y: Any) -> Any:
+def _operator(op: str, rule: Rule) -> tuple[Method, Method]:
+    """An operator and its reflection, which share one rule."""
+    def forward(x: Any, y: Any) -> Value:
         a = x if isinstance(x, Value) else _leaf(x)
         b = y if isinstance(y, Value) else _leaf(y)
         if a is None or b is None:
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]
         data, da, db = rule(a._data, b._data)
         return _node(data, op, a, da, b, db)
 
@@ -120,10 +122,10 @@ class Value:
     __truediv__, __rtruediv__ = _operator('/', lambda a, b: (a / b, 1.0 / b, -(a / b) / b))
     _pow, __rpow__ = _operator('**', _power)
 
-    def __pow__(self, k: Any) -> Value:
+    def __pow__(self, k: Value | Number) -> Value:
         exponent = None if isinstance(k, Value) else _leaf(k)
         if exponent is None:
-            return self._pow(k)  # type: ignore[no-any-return]
+            return self._pow(k)
         data, da, _ = _power(self._data, exponent._data)
         return _node(data, f'**{exponent._data:g}', self, da)
 

@@ -6,9 +6,9 @@
 """
 from __future__ import annotations
 
-import operator
 import random
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 from micrograd.engine import Number, Value, sumprod
@@ -17,13 +17,9 @@ Inputs = Iterable[Value | Number]
 
 
 def _size(n: Any) -> int:
-    try:
-        size = operator.index(n)
-    except TypeError:
-        size = 0
-    if size < 1:
+    if not isinstance(n, Integral) or n < 1:
         raise ValueError(f'a size is a positive whole number, not {n!r}')
-    return size
+    return int(n)
 
 
 class Module:
@@ -53,7 +49,7 @@ class Neuron(Module):
     """
 
     def __init__(self, nin: int, nonlin: bool | str = True) -> None:
-        if nonlin not in (True, False) and not callable(getattr(Value, str(nonlin), None)):
+        if not isinstance(nonlin, bool) and not callable(getattr(Value, str(nonlin), None)):
             raise ValueError(f'a Value has no method {nonlin!r}')
         self.w = [Value(random.uniform(-1, 1)) for _ in range(_size(nin))]
         self.b = Value(0)
@@ -62,15 +58,15 @@ class Neuron(Module):
     def __call__(self, x: Inputs) -> Value:
         """The output for `nin` inputs. Raises ValueError where there are more or fewer."""
         act: Value = sumprod(self.w, x, self.b)
-        if not self.nonlin:
-            return act
-        return getattr(act, self.nonlin if isinstance(self.nonlin, str) else 'relu')()  # type: ignore
+        if isinstance(self.nonlin, str):
+            return getattr(act, self.nonlin)()  # type: ignore[no-any-return]
+        return act.relu() if self.nonlin else act
 
     def parameters(self) -> list[Value]:
         return [*self.w, self.b]
 
     def __repr__(self) -> str:
-        kind = {True: 'ReLU', False: 'Linear'}.get(self.nonlin, self.nonlin)  # type: ignore
+        kind = self.nonlin if isinstance(self.nonlin, str) else 'ReLU' if self.nonlin else 'Linear'
         return f'{kind}Neuron({len(self.w)})'
 
 
