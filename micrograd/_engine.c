@@ -190,8 +190,7 @@ static int by_python(const char *module, const char *function, const char *forma
     PyObject *m = PyImport_ImportModule(module), *z = NULL;
     if (m) z = PyObject_CallMethod(m, function, format, x, y);
     Py_XDECREF(m);
-    if (z && PyFloat_Check(z)) *out = PyFloat_AS_DOUBLE(z);
-    else if (z) PyErr_SetString(PyExc_ValueError, "a negative number to a fractional power");
+    if (z) *out = PyFloat_AsDouble(z);
     Py_XDECREF(z);
     return PyErr_Occurred() ? -1 : 0;
 }
@@ -209,6 +208,10 @@ static int divide(double a, double b, Step *s)
 /* x**k and k·x**(k-1); where k is 0, the limit that PyTorch takes. */
 static int power_of(double x, double k, Step *s)
 {
+    if (x < 0.0 && isfinite(x) && isfinite(k) && k != floor(k)) {  /* Python's answer is complex */
+        PyErr_SetString(PyExc_ValueError, "a negative number to a fractional power");
+        return -1;
+    }
     s->out = pow(x, k);
     s->da = k == 0.0 ? 0.0 : k * pow(x, k - 1.0);
     return isfinite(s->out) ? 0 : by_python("operator", "pow", "dd", x, k, &s->out);
@@ -392,11 +395,17 @@ static PyObject *get_prev(Value *self, void *Py_UNUSED(closure))
     return PyTuple_Pack(self->b ? 2 : self->a ? 1 : 0, self->a, self->b);
 }
 
-static PyObject *value_getstate(PyObject *self, PyObject *Py_UNUSED(none))
+static PyObject *value_reduce(Value *self, PyObject *Py_UNUSED(none))
 {
-    PyObject *own = PyObject_GenericGetDict(self, NULL);
-    Value *v = (Value *)self;
-    return own ? Py_BuildValue("(N{s:d,s:d})", own, "data", v->data, "grad", v->grad) : NULL;
+    PyObject *copyreg = PyImport_ImportModule("copyreg"), *out = NULL;
+    PyObject *newobj = copyreg ? PyObject_GetAttrString(copyreg, "__newobj__") : NULL;
+    PyObject *own = newobj ? PyObject_GenericGetDict((PyObject *)self, NULL) : NULL;
+    if (own) out = Py_BuildValue("O(O)(O{s:d,s:d})", newobj, Py_TYPE(self), own,
+                                 "data", self->data, "grad", self->grad);
+    Py_XDECREF(copyreg);
+    Py_XDECREF(newobj);
+    Py_XDECREF(own);
+    return out;
 }
 
 static PyObject *value_repr(Value *self)
@@ -442,13 +451,13 @@ static PyObject *call(PyObject *(*f)(PyObject *, PyObject *, PyObject *), PyObje
     return out;
 }
 
-/* Value(data), without a detour. */
+/* Value(data), without a detour, unless somebody has set another Value.__init__. */
 static PyObject *value_vectorcall(PyObject *type, PyObject *const *args, size_t nargs,
                                   PyObject *names)
 {
     double data;
     Py_ssize_t n = PyVectorcall_NARGS(nargs);
-    if (n != 1 || names || ((PyTypeObject *)type)->tp_init != value_init)  /* or one set since */
+    if (n != 1 || names || Value_Type->tp_init != value_init)
         return call(PyType_Type.tp_call, type, args, n, names);
     return real(args[0], &data) ? NULL : (PyObject *)make(data, LEAF, NULL, 0.0, NULL, 0.0);
 }
@@ -527,7 +536,7 @@ static PyMethodDef value_methods[] = {
     METHOD("_backward", value_chain, "One step of the chain rule, from this node to its operands."),
     METHOD("backward", value_backward, "Add ∂self/∂leaf to the gradient of every leaf below, and "
            "set it on the nodes between."),
-    METHOD("__getstate__", value_getstate, "What is pickled: a leaf."),
+    METHOD("__reduce__", value_reduce, "For pickle and copy: what arrives is a leaf."),
     {NULL, NULL, 0, NULL},
 };
 

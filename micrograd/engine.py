@@ -14,9 +14,10 @@ This file is the reference. Where `_engine.c`, the same in C, has been built, th
 """
 from __future__ import annotations
 
+import copyreg
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from numbers import Complex, Real
 from operator import attrgetter
 from typing import Any, SupportsFloat, SupportsIndex
@@ -43,7 +44,7 @@ def _real(x: Any) -> float:
 
 def _leaf(x: Any) -> Value | None:
     """The leaf that a number becomes beside a Value; None for anything else, such as an array."""
-    number = _is_real(x) and not hasattr(type(x), '__len__')
+    number = _is_real(x) and not isinstance(x, Sized)
     return _node(float(x), '', None, 0.0) if number else None
 
 
@@ -65,9 +66,9 @@ def _power(x: float, k: float) -> tuple[float, float, float]:
 
     Where x or k is 0, they are the limits that PyTorch takes.
     """
-    data = x ** k
-    if isinstance(data, complex):
+    if -math.inf < x < 0.0 and k % 1.0 > 0.0:  # Python's answer is complex
         raise ValueError('a negative number to a fractional power')
+    data = x ** k
     try:
         slope = k * math.pow(x, k - 1.0) if k else 0.0
     except (OverflowError, ValueError):
@@ -169,8 +170,8 @@ class Value:
         zero = float('0')  # a new object: the gradient to start from, and the mark of a visit
         leaves: list[tuple[Value, float]] = []  # with the gradients that they had
         order: list[Value] = []  # topological: operands come first
-        path = [self]
         try:
+            path = [self]  # inside: to Python 3.11, Ctrl-C in a loop is one in the line above it
             while path:
                 x = path[-1]._a
                 if x is None or x._grad is zero:
@@ -193,8 +194,9 @@ class Value:
                 leaf._grad = grad
             raise
 
-    def __getstate__(self) -> tuple[dict[str, Any], dict[str, float]]:
-        return self.__dict__, {'data': self._data, 'grad': self._grad}  # what arrives is a leaf
+    def __reduce__(self) -> tuple[Any, ...]:  # for pickle and copy: what arrives is a leaf
+        state = self.__dict__, {'data': self._data, 'grad': self._grad}
+        return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         return f'Value(data={self._data}, grad={self._grad})'

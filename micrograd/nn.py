@@ -53,7 +53,7 @@ class Neuron(Module):
             raise ValueError(f'a Value has no method {nonlin!r}')
         self.w = [Value(random.uniform(-1, 1)) for _ in range(_size(nin))]
         self.b = Value(0)
-        self.nonlin = nonlin
+        self.nonlin = nonlin if isinstance(nonlin, bool) else str(nonlin)
 
     def __call__(self, x: Inputs) -> Value:
         """The output for `nin` inputs. Raises ValueError where there are more or fewer."""
