@@ -250,8 +250,8 @@ static PyObject *value_neg(Value *self)
 
 static PyObject *value_relu(Value *self, PyObject *Py_UNUSED(none))
 {
-    int off = self->data <= 0.0;
-    return (PyObject *)make(off ? 0.0 : self->data, RELU, self, off ? 0.0 : 1.0, NULL, 0.0);
+    double x = self->data;
+    return (PyObject *)make(x < 0.0 ? 0.0 : x, RELU, self, x <= 0.0 ? 0.0 : 1.0, NULL, 0.0);
 }
 
 static PyObject *value_exp(Value *self, PyObject *Py_UNUSED(none))

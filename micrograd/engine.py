@@ -136,7 +136,7 @@ class Value:
     def relu(self) -> Value:
         """max(0, self), with derivative 0 at 0."""
         x = self._data
-        return _node(0.0, 'ReLU', self, 0.0) if x <= 0.0 else _node(x, 'ReLU', self, 1.0)
+        return _node(0.0 if x < 0.0 else x, 'ReLU', self, 0.0 if x <= 0.0 else 1.0)
 
     def exp(self) -> Value:
         """e to the power self. Raises OverflowError where that is too large for a float."""

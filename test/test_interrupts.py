@@ -13,7 +13,7 @@ import time
 import pytest
 from graphs import count, describe, without_gc
 
-ROUNDS = 50  # of each test, on each engine, for each kind of interruption
+ROUNDS = 40  # of each test, on each engine, for each kind of interruption
 
 
 def timer(seconds):
