@@ -55,7 +55,7 @@ def _operator(op: str, rule: Rule) -> tuple[Method, Method]:
         b = y if isinstance(y, Value) else _leaf(y)
         if a is None or b is None:
             return NotImplemented  # type: ignore[no-any-return]
-        data, da, db = rule(a._data, b._data)
+        data, da, db = rule(a._number, b._number)
         return _node(data, op, a, da, b, db)
 
     return forward, lambda self, other: forward(other, self)
@@ -90,9 +90,9 @@ class Value:
     Raises:
         TypeError: `data` is not a real number.
     """
-    __slots__ = ('_data', '_grad', '_name', '_a', '_da', '_b', '_db', '__dict__')
+    __slots__ = ('_number', '_grad', '_name', '_a', '_da', '_b', '_db', '__dict__')
 
-    _data: float
+    _number: float  # `data`; not _data, which NumPy's masked arrays would take for their own
     _grad: float
     _name: str
     _a: Value | None  # the operands: none, one, or two
@@ -105,12 +105,13 @@ class Value:
         return _node(0.0, '', None, 0.0, cls=cls)
 
     def __init__(self, data: Number, label: str = '') -> None:
-        self._data = _real(data)
+        self._number = _real(data)
         if label:
             self.label = label
 
     data: float = property(  # type: ignore[assignment]
-        attrgetter('_data'), lambda self, x: setattr(self, '_data', _real(x)), doc='The number.')
+        attrgetter('_number'), lambda self, x: setattr(self, '_number', _real(x)),
+        doc='The number.')
     grad: float = property(  # type: ignore[assignment]
         attrgetter('_grad'), lambda self, x: setattr(self, '_grad', _real(x)),
         doc='∂root/∂self: summed over all `backward()`s on a leaf, that of the last one elsewhere.')
@@ -127,29 +128,29 @@ class Value:
         exponent = None if isinstance(k, Value) else _leaf(k)
         if exponent is None:
             return self._pow(k)
-        data, da, _ = _power(self._data, exponent._data)
-        return _node(data, f'**{exponent._data:g}', self, da)
+        data, da, _ = _power(self._number, exponent._number)
+        return _node(data, f'**{exponent._number:g}', self, da)
 
     def __neg__(self) -> Value:
-        return _node(-self._data, 'neg', self, -1.0)
+        return _node(-self._number, 'neg', self, -1.0)
 
     def relu(self) -> Value:
         """max(0, self), with derivative 0 at 0."""
-        x = self._data
+        x = self._number
         return _node(0.0 if x < 0.0 else x, 'ReLU', self, 0.0 if x <= 0.0 else 1.0)
 
     def exp(self) -> Value:
         """e to the power self. Raises OverflowError where that is too large for a float."""
-        y = math.exp(self._data)
+        y = math.exp(self._number)
         return _node(y, 'exp', self, y)
 
     def log(self) -> Value:
         """The natural logarithm. Raises ValueError where self is zero or less."""
-        return _node(math.log(self._data), 'log', self, 1.0 / self._data)
+        return _node(math.log(self._number), 'log', self, 1.0 / self._number)
 
     def tanh(self) -> Value:
         """The hyperbolic tangent."""
-        y = math.tanh(self._data)
+        y = math.tanh(self._number)
         return _node(y, 'tanh', self, 1.0 - y * y)
 
     def _backward(self) -> None:
@@ -186,7 +187,7 @@ class Value:
                 x._grad = zero
             self._grad = 1.0
             for v in reversed(order):
-                v._backward()
+                Value._backward(v)
             for leaf, grad in leaves:
                 leaf._grad += grad
         except BaseException:
@@ -195,17 +196,17 @@ class Value:
             raise
 
     def __reduce__(self) -> tuple[Any, ...]:  # for pickle and copy: what arrives is a leaf
-        state = self.__dict__, {'data': self._data, 'grad': self._grad}
+        state = self.__dict__, {'data': self._number, 'grad': self._grad}
         return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
-        return f'Value(data={self._data}, grad={self._grad})'
+        return f'Value(data={self._number}, grad={self._grad})'
 
 
 def _node(data: float, op: str, a: Value | None, da: float, b: Value | None = None,
           db: float = 0.0, cls: type[Value] = Value, new: Any = object.__new__) -> Value:
     out: Value = new(cls)
-    out._data, out._grad, out._name = data, 0.0, op
+    out._number, out._grad, out._name = data, 0.0, op
     out._a, out._da = a, da
     out._b, out._db = b, db
     return out
@@ -253,9 +254,9 @@ def sumprod(p: Iterable[Value | Number], q: Iterable[Value | Number],
     out: Any = start
     for x, y in zip(p, q):
         if type(x) is type(y) is type(out) is Value:  # as below, in half the time
-            a, b = x._data, y._data
+            a, b = x._number, y._number
             xy = _node(a * b, '*', x, b, y, a)
-            out = _node(out._data + xy._data, '+', out, 1.0, xy, 1.0)
+            out = _node(out._number + xy._number, '+', out, 1.0, xy, 1.0)
         else:
             out = out + x * y  # type: ignore[operator]
     return out

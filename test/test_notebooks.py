@@ -1,6 +1,8 @@
 """The notebooks, run from the start in a copy of the tree: they give what is committed."""
+import os
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,26 +33,34 @@ def read(name):
     return nbformat.read(ROOT / name, as_version=4)
 
 
-@pytest.fixture(scope='module')
-def run(mg, tmp_path_factory):
-    """Execute a notebook on the engine of `mg`, once; returns it and the folder it was run in."""
-    done = {}
+def execute(name, pure, folder):
+    """The notebook, executed on one of the engines in a folder with a copy of the package."""
+    shutil.copytree(ROOT / 'micrograd', folder / 'micrograd',
+                    ignore=shutil.ignore_patterns('__pycache__'))
+    notebook = read(name)
+    for cell in notebook.cells:
+        if cell.cell_type == 'code':
+            cell.outputs, cell.execution_count = [], None
+    client = nbclient.NotebookClient(notebook, timeout=600, kernel_name='python3',
+                                     resources={'metadata': {'path': str(folder)}})
+    client.execute(env={**os.environ, 'MICROGRAD_PURE': str(int(pure))})
+    return notebook, folder
 
+
+@pytest.fixture(scope='session')
+def runs(tmp_path_factory):
+    """All runs, side by side, since they take the longest of all tests."""
+    with ThreadPoolExecutor() as pool:
+        yield {(name, pure): pool.submit(execute, name, pure, tmp_path_factory.mktemp('tree'))
+               for name in ('demo.ipynb', 'trace_graph.ipynb') for pure in (True, False)}
+
+
+@pytest.fixture
+def run(mg, runs):
+    """Execute a notebook on the engine of `mg`, once; returns it and the folder it was run in."""
     def run(name):
         needs(name)
-        if name not in done:
-            folder = tmp_path_factory.mktemp('tree')
-            shutil.copytree(ROOT / 'micrograd', folder / 'micrograd',
-                            ignore=shutil.ignore_patterns('__pycache__'))
-            notebook = read(name)
-            for cell in notebook.cells:
-                if cell.cell_type == 'code':
-                    cell.outputs, cell.execution_count = [], None
-            # `mg` has set MICROGRAD_PURE, and the kernel inherits it.
-            nbclient.NotebookClient(notebook, timeout=600, kernel_name='python3', resources={
-                'metadata': {'path': str(folder)}}).execute()
-            done[name] = notebook, folder
-        return done[name]
+        return runs[name, mg.pure].result()
 
     return run
 

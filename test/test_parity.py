@@ -501,11 +501,11 @@ DIFFERENT = [  # a line, and what its outcome looks like: compiled, pure
     ('v.__add__()', 'TypeError', 'TypeError'),
     ('pow(v, 2, 3)', 'TypeError.*unsupported operand', 'TypeError.*takes 2 positional arguments'),
     # A method of Value called with something else
-    ('Value.relu(3)', "TypeError.*'relu' for 'Value' objects", "AttributeError.*'_data'"),
+    ('Value.relu(3)', "TypeError.*'relu' for 'Value' objects", "AttributeError.*'_number'"),
     ('Value.__add__(3, 4)', "TypeError.*requires a 'Value' object", r'Value\(data=7.0'),
     ('Value.__new__()', 'TypeError.*not enough arguments', 'TypeError.*missing 1 required'),
     ('Value.__new__(int)', 'TypeError.*int is not a subtype of Value', 'TypeError.*not safe'),
-    ('object.__new__(Value).data', 'TypeError.*not safe', "AttributeError.*'_data'"),
+    ('object.__new__(Value).data', 'TypeError.*not safe', "AttributeError.*'_number'"),
     # What is read-only
     ('v._op = "x"', 'AttributeError.*_op', 'AttributeError'),
     ('v._prev = ()', 'AttributeError.*_prev', 'AttributeError'),
@@ -518,7 +518,7 @@ DIFFERENT = [  # a line, and what its outcome looks like: compiled, pure
     ('v.__class__ = Sub', 'TypeError.*deallocator differs', 'TypeError.*object layout differs'),
     # Where they live
     ('node.__module__', "'micrograd._engine'", "'micrograd.engine'"),
-    ('hasattr(Value, "_data"), hasattr(Value, "__slots__")', '(False, False)', '(True, True)'),
+    ('hasattr(Value, "_number"), hasattr(Value, "__slots__")', '(False, False)', '(True, True)'),
 ]
 
 
