@@ -271,7 +271,7 @@ static PyObject *value_log(Value *self, PyObject *Py_UNUSED(none))
 static PyObject *value_tanh(Value *self, PyObject *Py_UNUSED(none))
 {
     double y = tanh(self->data);
-    return (PyObject *)make(y, TANH, self, 1.0 - y * y, NULL, 0.0);
+    return (PyObject *)make(y, TANH, self, (1.0 - y) * (1.0 + y), NULL, 0.0);
 }
 
 /* One step of the chain rule, from a node to its operands. */

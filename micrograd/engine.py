@@ -151,14 +151,15 @@ class Value:
     def tanh(self) -> Value:
         """The hyperbolic tangent."""
         y = math.tanh(self._number)
-        return _node(y, 'tanh', self, 1.0 - y * y)
+        return _node(y, 'tanh', self, (1.0 - y) * (1.0 + y))  # 1 - y², exact near ±1, too
 
     def _backward(self) -> None:
         """One step of the chain rule, from this node to its operands."""
-        if self._a is not None:
-            self._a._grad += self._da * self._grad
-        if self._b is not None:
-            self._b._grad += self._db * self._grad
+        a, b, grad = self._a, self._b, self._grad
+        if a is not None:
+            a._grad += self._da * grad
+        if b is not None:
+            b._grad += self._db * grad
 
     def backward(self) -> None:
         """Add ∂self/∂leaf to the gradient of every leaf below, and set it on the nodes between.
@@ -168,26 +169,30 @@ class Value:
         if self._a is None:
             self._grad += 1.0
             return
+        step = Value._backward
         zero = float('0')  # a new object: the gradient to start from, and the mark of a visit
         leaves: list[tuple[Value, float]] = []  # with the gradients that they had
         order: list[Value] = []  # topological: operands come first
         try:
-            path = [self]  # inside: to Python 3.11, Ctrl-C in a loop is one in the line above it
-            while path:
-                x = path[-1]._a
+            v: Value | None = self
+            path: list[Value | None] = [None]  # the way back up from v
+            while v is not None:
+                x = v._a
                 if x is None or x._grad is zero:
-                    x = path[-1]._b
+                    x = v._b
                 if x is None or x._grad is zero:
-                    order.append(path.pop())
-                    continue
-                if x._a is None:
+                    order.append(v)
+                    v = path.pop()
+                elif x._a is None:
                     leaves.append((x, x._grad))
+                    x._grad = zero
                 else:
-                    path.append(x)
-                x._grad = zero
+                    path.append(v)
+                    v = x
+                    v._grad = zero
             self._grad = 1.0
             for v in reversed(order):
-                Value._backward(v)
+                step(v)
             for leaf, grad in leaves:
                 leaf._grad += grad
         except BaseException:

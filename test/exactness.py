@@ -23,7 +23,6 @@ import sys
 import time
 from collections import Counter
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -237,7 +236,7 @@ def local(op, a, b, y):
     return {'+': lambda: (1.0, 1.0), '-': lambda: (1.0, -1.0), '*': lambda: (b, a),
             '/': lambda: (1.0 / b, -(a / b) / b), 'neg': lambda: (-1.0, 0.0),
             'relu': lambda: (0.0 if a <= 0.0 else 1.0, 0.0), 'exp': lambda: (y, 0.0),
-            'log': lambda: (1.0 / a, 0.0), 'tanh': lambda: (1.0 - y * y, 0.0)}[op]()
+            'log': lambda: (1.0 / a, 0.0), 'tanh': lambda: ((1.0 - y) * (1.0 + y), 0.0)}[op]()
 
 
 class Graph:
@@ -283,8 +282,6 @@ class Graph:
                 x = b if op == '/' else a
                 if 'derivative' not in ways or 3e-308 < abs(1.0 / x) < math.inf:
                     terms[0] = g / x
-            if op == 'tanh' and 'tanh' not in ways:
-                terms[0] = g * float(1 - Fraction(y) ** 2) if math.isfinite(y) else g * y
             if 'mask' not in ways:
                 if op == 'relu' and a <= 0.0 or op == '**' and b == 0.0:
                     terms[0] = 0.0
@@ -329,7 +326,6 @@ class Graph:
 SQUARE_ROOT = '(-inf) ** ±0.5: as in IEEE 754 here, by a square root there'
 WAYS = {'mask': '0 * inf: a zero derivative of relu or ** is multiplied here, a mask there',
         'derivative': '1/x is out of range: g * (1/x) here, g / x there',
-        'tanh': '1 - y*y near y = 1: two roundings here, one there (a fused multiply-add)',
         'sqrt': SQUARE_ROOT,
         'order': 'sums that overflow in one order and not in the other'}
 SUBSETS = [ways for n in range(1, len(WAYS) + 1) for ways in itertools.combinations(WAYS, n)]

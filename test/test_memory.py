@@ -1,5 +1,6 @@
 """Reference counts and memory: whatever is done thousands of times, they are where they were."""
 import copy  # noqa: F401 (for the lines of FINE and WRONG)
+import copyreg
 import gc
 import os
 import pickle
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from decimal import Decimal  # noqa: F401 (likewise)
 from fractions import Fraction
+from numbers import Complex, Real
 
 import numpy as np  # noqa: F401 (likewise)
 import pytest
@@ -262,7 +264,8 @@ def assert_stays(mg, function):
     u = v * w
     x, y = float('0.75'), Fraction(2, 3)
     names = [(v + w)._op, (v * w)._op, u._op, (-v)._op, v.relu()._op, (v**w)._op, v._op]
-    watched = [v, w, u, s, t, x, y, mg.Value, Sub, Undead, mg.node, mg.sumprod, *names]
+    watched = [v, w, u, s, t, x, y, mg.Value, Sub, Undead, mg.node, mg.sumprod, *names,
+               copyreg.__newobj__, Real, Complex]
     vars(v), vars(w), vars(u), vars(s), vars(t)  # a first look makes the dict
     arguments = mg, v, w, u, s, t, x, y
 
@@ -370,6 +373,29 @@ def test_a_graph_of_a_million_nodes_gives_its_memory_back(mg):
         assert int(left) < 12e6, name  # of these, 5 MB are the pool of _engine.c
 
 
+POOL = """
+import sys
+
+from micrograd.engine import Value
+
+
+def blocks(n):
+    before = sys.getallocatedblocks()
+    nodes = [Value(0.0) for _ in range(n)]
+    return sys.getallocatedblocks() - before
+
+
+for n in 50 * [10_000] + [200_000] + 50 * [10_000]:
+    assert max(0, n - 2**16) <= blocks(n) < max(0, n - 2**16) + 100, blocks(n)
+"""
+
+
+def test_the_pool_is_bounded_and_its_room_is_used_again(mg):
+    if mg.pure or SANITIZED:
+        pytest.skip('here is no pool')
+    python(mg, POOL)
+
+
 def test_a_chain_through_own_attributes_is_dropped_without_recursion(mg):
     with without_gc():
         before = references(mg.Value)
@@ -421,6 +447,36 @@ def test_python_code_that_runs_while_a_graph_is_freed(mg):
         after = references(mg.Value, Holder)
     assert log and set(log) == {(2.0, 1.0)}
     assert after == before
+
+
+USE = """
+from micrograd.engine import Value
+values = [Value(i) * 2 for i in range(1000)]
+sum(values).backward()
+assert [v._prev[0].grad for v in values] == [2.0] * 1000
+Sub = type('Sub', (Value,), {})
+left = Sub(3) ** 2 * values[-1]
+"""
+
+INTERPRETERS = """
+import sys
+import _xxsubinterpreters as interpreters
+
+order, use = sys.argv[1:]
+for interpreter in order.split():
+    if interpreter == 'main':
+        exec(use)
+    else:
+        sub = interpreters.create()
+        interpreters.run_string(sub, use)
+        interpreters.destroy(sub)
+"""
+
+
+@pytest.mark.parametrize('order', ['sub main sub main', 'main sub sub main'])
+def test_subinterpreters(mg, order):
+    pytest.importorskip('_xxsubinterpreters')
+    python(mg, INTERPRETERS, order, USE)
 
 
 # Lack of memory

@@ -217,22 +217,48 @@ class NoFloat:
     __float__ = None
 
 
+class ByMetaclass(metaclass=type('Meta', (type,), {'__float__': lambda cls: 2.0})):
+    pass
+
+
+class Impostor:
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __float__(self):
+        return 2.0
+
+    __class__ = property(lambda self: self.kind)
+
+
+class Digits(bytes):
+    def __float__(self):
+        return 2.0
+
+
 class Sized(float):
     def __len__(self):
         return 1
 
 
-def counted(mg, attribute):
-    """How often Value's own `attribute`, replaced for a while, is called."""
-    calls, original = [], getattr(mg.Value, attribute)
-    setattr(mg.Value, attribute, lambda *args: calls.append(1) or original(*args))
+def instead(mg, attribute, new, function):
+    """What a function gives while Value has another attribute by this name."""
+    old = getattr(mg.Value, attribute)
+    setattr(mg.Value, attribute, new)
     try:
-        mg.Value(2.0)
-        mg.Value(2.0, 'x')
-        mg.Value(2.0) + mg.Value(3.0)
-        mg.Value(1.0) + 4
+        return function()
     finally:
-        setattr(mg.Value, attribute, original)
+        setattr(mg.Value, attribute, old)
+
+
+def counted(mg, attribute):
+    """How often one of Value's own methods is called."""
+    calls, old = [], getattr(mg.Value, attribute)
+
+    def calculate():
+        return mg.Value(2.0), mg.Value(2.0, 'x'), mg.Value(2.0) + mg.Value(3.0), mg.Value(1.0) + 4
+
+    instead(mg, attribute, lambda *args: calls.append(1) or old(*args), calculate)
     return len(calls)
 
 
@@ -252,6 +278,8 @@ Value(b'1.5')
 Value(np.str_('1.5'))
 Value(np.bytes_(b'1'))
 Value(bytearray(b'1'))
+Value(Digits(b'2'))
+v + Digits(b'2')
 Value(None)
 Value(1j)
 Value(np.complex128(1))
@@ -299,6 +327,8 @@ del v.label
 v.momentum = 0.5; v.momentum += 1; v._color = 'red'; v.label = None
 v.momentum = 1; del v.momentum; v.momentum
 v.momentum
+w._backward = print; w.backward(); v.grad
+w.relu = None; w.backward = abs; (w * 2).backward(); v.grad, w.backward is abs
 Value.label, Value(1).label
 v.__dict__ = {'label': 'by dict', 'data': 3}; v.data
 v.__dict__ = 5
@@ -447,7 +477,7 @@ x = copy.deepcopy([v, v, w]); x[0] is x[1], x[2]._prev
 v.child = [v, w]; x = copy.deepcopy(v); x.child[0] is x, copy.copy(v).child is vars(v).pop('child')
 v.child = w; x = copy.deepcopy(v); x.child is w, see(x.child), see(vars(v).pop('child'))
 v.__reduce__(), with_label(w, 'x').__reduce__(), Sub(1).__reduce__()
-v.__reduce_ex__(2)[1:] == v.__reduce_ex__(4)[1:] == ((Value,), v.__getstate__(), None, None)
+[with_label(v, 'x').__reduce_ex__(protocol) for protocol in range(6)], w.__reduce__()
 Value.__module__, Value.__qualname__, Value.__name__, repr(Value), Value.__mro__[1:], Value.__hash__
 Value.__doc__.splitlines()[0][:30], bool(node.__doc__), node.__name__, sumprod.__qualname__
 v.backward(), v._backward(), w.backward(), w._backward(), v.__init__(3)
@@ -516,6 +546,14 @@ DIFFERENT = [  # a line, and what its outcome looks like: compiled, pure
     ('del v.__dict__', 'TypeError.*cannot delete __dict__', 'NoneType'),
     ('v.__class__ = Slots', 'TypeError.*deallocator differs', 'NoneType'),
     ('v.__class__ = Sub', 'TypeError.*deallocator differs', 'TypeError.*object layout differs'),
+    # What it takes to be a number, or a Value: C looks at the type, Python asks isinstance
+    ('Value(ByMetaclass())', 'expected a real number', 'must be a string or a real number'),
+    ('v + ByMetaclass()', 'unsupported operand', 'must be a string or a real number'),
+    ('Value(Impostor(str))', r'Value\(data=2.0', 'expected a real number, not Impostor'),
+    ('node(1, "x", Impostor(Value), 1)', 'expected a Value, not Impostor', r'Value\(data=1.0'),
+    # What Python calls by name, and C directly; and the names that are taken in Python
+    ('instead(mg, "_backward", lambda v: None, lambda: w.backward() or v.grad)', '3.25', '0.25'),
+    ('v._name = "x"; v._op', "''", "'x'"),
     # Where they live
     ('node.__module__', "'micrograd._engine'", "'micrograd.engine'"),
     ('hasattr(Value, "_number"), hasattr(Value, "__slots__")', '(False, False)', '(True, True)'),
@@ -598,7 +636,7 @@ def python(script, *args, pure, data=b''):
     return done.stdout
 
 
-@pytest.mark.parametrize('protocol', [2, pickle.HIGHEST_PROTOCOL])
+@pytest.mark.parametrize('protocol', [0, pickle.HIGHEST_PROTOCOL])
 @pytest.mark.parametrize('pure', [False, True], ids=['from compiled', 'from pure'])
 def test_written_by_one_and_read_by_the_other(engines, pure, protocol):
     data = python(SENDER_AND_RECEIVER, 'send', str(protocol), pure=pure)
