@@ -90,11 +90,11 @@ class Value:
     Raises:
         TypeError: `data` is not a real number.
     """
-    __slots__ = ('_number', '_grad', '_name', '_a', '_da', '_b', '_db', '__dict__')
+    __slots__ = ('_number', '_grad', '_operation', '_a', '_da', '_b', '_db', '__dict__')
 
     _number: float  # `data`; not _data, which NumPy's masked arrays would take for their own
     _grad: float
-    _name: str
+    _operation: str
     _a: Value | None  # the operands: none, one, or two
     _b: Value | None
     _da: float  # the local derivatives: ∂self/∂a, ∂self/∂b
@@ -115,7 +115,7 @@ class Value:
     grad: float = property(  # type: ignore[assignment]
         attrgetter('_grad'), lambda self, x: setattr(self, '_grad', _real(x)),
         doc='∂root/∂self: summed over all `backward()`s on a leaf, that of the last one elsewhere.')
-    _op = property(attrgetter('_name'))
+    _op = property(attrgetter('_operation'))
     _prev = property(lambda self: tuple(x for x in (self._a, self._b) if x is not None))
 
     __add__, __radd__ = _operator('+', lambda a, b: (a + b, 1.0, 1.0))
@@ -211,7 +211,7 @@ class Value:
 def _node(data: float, op: str, a: Value | None, da: float, b: Value | None = None,
           db: float = 0.0, cls: type[Value] = Value, new: Any = object.__new__) -> Value:
     out: Value = new(cls)
-    out._number, out._grad, out._name = data, 0.0, op
+    out._number, out._grad, out._operation = data, 0.0, op
     out._a, out._da = a, da
     out._b, out._db = b, db
     return out

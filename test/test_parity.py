@@ -553,7 +553,7 @@ DIFFERENT = [  # a line, and what its outcome looks like: compiled, pure
     ('node(1, "x", Impostor(Value), 1)', 'expected a Value, not Impostor', r'Value\(data=1.0'),
     # What Python calls by name, and C directly; and the names that are taken in Python
     ('instead(mg, "_backward", lambda v: None, lambda: w.backward() or v.grad)', '3.25', '0.25'),
-    ('v._name = "x"; v._op', "''", "'x'"),
+    ('v._operation = "x"; v._op', "''", "'x'"),
     # Where they live
     ('node.__module__', "'micrograd._engine'", "'micrograd.engine'"),
     ('hasattr(Value, "_number"), hasattr(Value, "__slots__")', '(False, False)', '(True, True)'),
