@@ -155,11 +155,7 @@ class Value:
 
     def _backward(self) -> None:
         """One step of the chain rule, from this node to its operands."""
-        a, b, grad = self._a, self._b, self._grad
-        if a is not None:
-            a._grad += self._da * grad
-        if b is not None:
-            b._grad += self._db * grad
+        _chain([self])
 
     def backward(self) -> None:
         """Add ∂self/∂leaf to the gradient of every leaf below, and set it on the nodes between.
@@ -169,7 +165,6 @@ class Value:
         if self._a is None:
             self._grad += 1.0
             return
-        step = Value._backward
         zero = float('0')  # a new object: the gradient to start from, and the mark of a visit
         leaves: list[tuple[Value, float]] = []  # with the gradients that they had
         order: list[Value] = []  # topological: operands come first
@@ -191,8 +186,7 @@ class Value:
                     v = x
                     v._grad = zero
             self._grad = 1.0
-            for v in reversed(order):
-                step(v)
+            _chain(reversed(order))
             for leaf, grad in leaves:
                 leaf._grad += grad
         except BaseException:
@@ -215,6 +209,16 @@ def _node(data: float, op: str, a: Value | None, da: float, b: Value | None = No
     out._a, out._da = a, da
     out._b, out._db = b, db
     return out
+
+
+def _chain(nodes: Iterable[Value]) -> None:
+    """The chain rule: every node in turn hands on its gradient, times its local derivatives."""
+    for v in nodes:
+        a, b, grad = v._a, v._b, v._grad
+        if a is not None:
+            a._grad += v._da * grad
+        if b is not None:
+            b._grad += v._db * grad
 
 
 def node(data: Number, op: str, a: Value, da: Number,
