@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from graphs import tensor, without_gc
+from graphs import tensor, train, without_gc
 
 
 @pytest.fixture
@@ -197,20 +197,6 @@ def test_wrong_inputs(mg, x):
 
 
 # Training
-
-def train(model, data, steps):
-    """A few steps of gradient descent with momentum; the losses."""
-    losses = []
-    for _ in range(steps):
-        loss = sum((model(x) - y) ** 2 for x, y in data) * (1.0 / len(data))
-        model.zero_grad()
-        loss.backward()
-        for p in model.parameters():
-            p.m = 0.5 * getattr(p, 'm', 0.0) + p.grad
-            p.data -= 0.05 * p.m
-        losses.append(loss.data)
-    return losses
-
 
 @pytest.mark.parametrize('clone', [
     *(lambda m, protocol=p: pickle.loads(pickle.dumps(m, protocol))

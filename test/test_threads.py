@@ -4,7 +4,7 @@ import sys
 import threading
 
 import pytest
-from graphs import count, without_gc
+from graphs import count, train, without_gc
 
 THREADS = 8
 
@@ -38,18 +38,10 @@ def at_once(work):
     return results
 
 
-def train(model, steps=30):
+def trained(model, steps=30):
     """The losses, and the gradients at the end."""
-    losses = []
-    for _ in range(steps):
-        loss = sum((model([x, 1.0]) - x * x) ** 2 for x in (-1.0, -0.25, 0.5, 1.5)) * 0.25
-        model.zero_grad()
-        loss.backward()
-        for p in model.parameters():
-            p.m = 0.5 * getattr(p, 'm', 0.0) + p.grad
-            p.data -= 0.05 * p.m
-        losses.append(loss.data)
-    return losses, [p.grad for p in model.parameters()]
+    data = [([x, 1.0], x * x) for x in (-1.0, -0.25, 0.5, 1.5)]
+    return train(model, data, steps), [p.grad for p in model.parameters()]
 
 
 def test_models_of_their_own(mg):
@@ -59,9 +51,9 @@ def test_models_of_their_own(mg):
 
     with without_gc():
         base = count(mg)
-        expected = [train(model) for model in models()]
+        expected = [trained(model) for model in models()]
         shared_by_none = models()
-        assert at_once(lambda i: train(shared_by_none[i])) == expected
+        assert at_once(lambda i: trained(shared_by_none[i])) == expected
         shared_by_none = None
         assert count(mg) == base
 
