@@ -4,22 +4,12 @@
     >>> score = model([1.0, 2.0, 3.0])
     >>> score.backward()  # every p.grad, for p in model.parameters()
 """
-from __future__ import annotations
-
 import random
-from collections.abc import Iterable, Sequence
-from numbers import Integral
+from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import Any
 
-from micrograd.engine import Number, Value, sumprod
-
-Inputs = Iterable[Value | Number]
-
-
-def _size(n: Any) -> int:
-    if not isinstance(n, Integral) or n < 1:
-        raise ValueError(f'a size is a positive whole number, not {n!r}')
-    return int(n)
+from micrograd.engine import Value, sumprod
 
 
 class Module:
@@ -51,16 +41,16 @@ class Neuron(Module):
     def __init__(self, nin: int, nonlin: bool | str = True) -> None:
         if not isinstance(nonlin, bool) and not callable(getattr(Value, str(nonlin), None)):
             raise ValueError(f'a Value has no method {nonlin!r}')
-        self.w = [Value(random.uniform(-1, 1)) for _ in range(_size(nin))]
+        self.w = [Value(random.uniform(-1, 1)) for _ in range(_size('nin', nin))]
         self.b = Value(0)
-        self.nonlin = nonlin if isinstance(nonlin, bool) else str(nonlin)
+        self.nonlin = nonlin
 
-    def __call__(self, x: Inputs) -> Value:
-        """The output for `nin` inputs. Raises ValueError where there are more or fewer."""
-        act: Value = sumprod(self.w, x, self.b)
-        if isinstance(self.nonlin, str):
-            return getattr(act, self.nonlin)()  # type: ignore[no-any-return]
-        return act.relu() if self.nonlin else act
+    def __call__(self, x: Any) -> Any:
+        """The output, a Value, for `nin` inputs. Raises ValueError for more or fewer of them."""
+        act = sumprod(self.w, x, self.b)
+        if self.nonlin is True:
+            return act.relu()
+        return getattr(act, self.nonlin)() if self.nonlin else act
 
     def parameters(self) -> list[Value]:
         return [*self.w, self.b]
@@ -83,11 +73,16 @@ class Layer(Module):
     """
 
     def __init__(self, nin: int, nout: int, **kwargs: Any) -> None:
-        self.neurons = [Neuron(nin, **kwargs) for _ in range(_size(nout))]
+        self.neurons = [Neuron(nin, **kwargs) for _ in range(_size('nout', nout))]
 
-    def __call__(self, x: Inputs | Value) -> Any:
-        """The `nout` outputs for `nin` inputs: a list, or a Value where `nout` is 1."""
+    def __call__(self, x: Any) -> Any:
+        """The `nout` outputs for `nin` inputs: a list, or a Value where `nout` is 1.
+
+        Raises TypeError for a list of points: a model takes one at a time.
+        """
         x = [x] if isinstance(x, Value) else list(x)
+        if x and not isinstance(x[0], (Value, Real)):
+            raise TypeError(f'a model takes one point: numbers, not {type(x[0]).__name__}s')
         out = [n(x) for n in self.neurons]
         return out if len(out) > 1 else out[0]
 
@@ -99,24 +94,25 @@ class Layer(Module):
 
 
 class MLP(Module):
-    """Layers, one after the other. The last one is linear, those before it have ReLUs.
+    """Layers, one after the other.
 
     Args:
         nin: the number of inputs.
         nouts: the number of neurons in each layer.
+        nonlin: as in a Neuron, for every layer but the last, which is linear.
 
     Raises:
-        ValueError: a size is not a positive whole number, or `nouts` is empty.
+        ValueError: a size is not a positive whole number, or `nouts` no list of some.
     """
 
-    def __init__(self, nin: int, nouts: Sequence[int]) -> None:
-        sizes = [nin, *nouts]
+    def __init__(self, nin: int, nouts: Iterable[int], nonlin: bool | str = True) -> None:
+        sizes = [nin, *nouts] if isinstance(nouts, Iterable) else []
         if len(sizes) < 2:
-            raise ValueError('an MLP needs at least one layer: nouts is empty')
-        self.layers = [Layer(m, n, nonlin=i < len(sizes) - 2)
-                       for i, (m, n) in enumerate(zip(sizes, sizes[1:]))]
+            raise ValueError(f'nouts is a list of sizes, such as [16, 16, 1], not {nouts!r}')
+        self.layers = [Layer(m, n, nonlin=nonlin) for m, n in zip(sizes, sizes[1:-1])]
+        self.layers.append(Layer(*sizes[-2:], nonlin=False))
 
-    def __call__(self, x: Inputs | Value) -> Any:
+    def __call__(self, x: Any) -> Any:
         """The outputs of the last layer for `nin` inputs."""
         for layer in self.layers:
             x = layer(x)
@@ -127,3 +123,9 @@ class MLP(Module):
 
     def __repr__(self) -> str:
         return f"MLP of [{', '.join(map(str, self.layers))}]"
+
+
+def _size(name: str, n: Any) -> int:
+    if not isinstance(n, Integral) or n < 1:
+        raise ValueError(f'{name} is a whole number, 1 or more, not {n!r}')
+    return int(n)
