@@ -14,7 +14,7 @@ class BuildEngine(build_ext):
 
 
 engine = Extension(
-    'micrograd._engine', ['micrograd/_engine.c'], optional=True,
+    'micrograd._engine', ['micrograd/_engine.c'], optional=True, libraries=['m'],
     # To the last bit what Python computes: a*b + c is rounded twice.
     extra_compile_args=[] if os.name == 'nt' else ['-std=c11', '-O3', '-ffp-contract=off'],
 )
