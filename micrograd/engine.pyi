@@ -2,8 +2,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Never, Self, SupportsFloat, SupportsIndex, TypeAlias, overload
 
-from typing_extensions import disjoint_base
-
 # A real number: int, float, bool, Fraction, NumPy's scalars. (`numbers.Real`, which decides at run
 # time, means nothing to a type checker: to it, not even a float is one.)
 _Number: TypeAlias = SupportsFloat | SupportsIndex
@@ -11,7 +9,6 @@ _Numbers: TypeAlias = Iterable[Value | _Number]
 
 compiled: Final[bool]
 
-@disjoint_base
 class Value:
     label: str
     data: float
