@@ -49,21 +49,23 @@ static PyObject *Real;  /* numbers.Real */
 enum {PAGE = 256};
 static Value (*pool)[PAGE];
 static int live[PAGES], empty[PAGES], empties;  /* nodes on each page; the pages with none */
-static int page, used = PAGE;                   /* the page that is being filled, and how far */
+static int page;                                /* the one that is being filled, */
+static Value *next, *end;                       /* from where to where */
 
 static Value *pool_take(void)
 {
-    if (used == PAGE) {
+    if (next == end) {
         if (!pool) {
             pool = PyMem_RawCalloc(PAGES, sizeof *pool);
             for (int i = PAGES; pool && i--;) empty[empties++] = i;
         }
         if (!empties) return NULL;
         page = empty[--empties];
-        used = 0;
+        next = pool[page];
+        end = next + PAGE;
     }
     live[page]++;
-    return &pool[page][used++];
+    return next++;
 }
 
 /* Whether v lay in the pool, which then has its room back. */
@@ -72,7 +74,7 @@ static int pool_give(const Value *v)
     uintptr_t i = ((uintptr_t)v - (uintptr_t)pool) / sizeof *pool;
     if (!pool || i >= PAGES) return 0;
     if (--live[i]) return 1;
-    if ((int)i == page) used = 0;
+    if ((int)i == page) next = pool[i];
     else empty[empties++] = (int)i;
     return 1;
 }
@@ -273,17 +275,18 @@ static PyObject *value_backward(Value *self, PyObject *Py_UNUSED(none))
         self->grad += 1.0;
         Py_RETURN_NONE;
     }
-    Value **order = NULL;  /* topological: operands come first */
-    size_t length = 0, room = 0;
+    Value *few[64], **order = few;  /* topological: operands come first */
+    size_t length = 0, room = sizeof few / sizeof *few;
     Value *v = self, *x;
     self->next = NULL;  /* the path up from v, where grad is not needed yet */
     while (v) {
         if (length == room) {
-            room = 2 * room + 64;
-            Value **more = room > PY_SSIZE_T_MAX / sizeof *more ? NULL
-                           : PyMem_Realloc(order, room * sizeof *more);
+            Value **more = room > PY_SSIZE_T_MAX / 2 / sizeof *more ? NULL
+                           : PyMem_Realloc(order == few ? NULL : order, 2 * room * sizeof *more);
             if (!more) break;
+            if (order == few) memcpy(more, few, sizeof few);
             order = more;
+            room *= 2;
         }
         x = v->a;
         if (!x->a || x->op & VISITED) x = v->b;
@@ -311,16 +314,12 @@ static PyObject *value_backward(Value *self, PyObject *Py_UNUSED(none))
         v->op &= ~VISITED;
         if (!error) chain(v);
     }
-    PyMem_Free(order);
+    if (order != few) PyMem_Free(order);
     if (error) return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 
-static PyObject *value_chain(Value *self, PyObject *Py_UNUSED(none))
-{
-    chain(self);
-    Py_RETURN_NONE;
-}
+static PyObject *value_chain(Value *v, PyObject *Py_UNUSED(x)) { chain(v); Py_RETURN_NONE; }
 
 /* However deep a graph, no recursion: an operand that nobody else holds waits on a list. */
 static void value_dealloc(Value *self)
