@@ -2,6 +2,7 @@
 
     python test/bench.py                # both engines, and PyTorch where it is installed
     python test/bench.py --peer PATH    # and the package `micrograd` that lies in PATH
+    python test/bench.py --only moons tiny --no-peers   # the engines and plain floats, at once
 
 Each contestant lives in a process of its own and they take turns, so that what else the machine
 does falls on all of them alike. A figure is the median over the rounds.
@@ -14,7 +15,6 @@ import json
 import math
 import os
 import random
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +23,7 @@ from time import perf_counter
 
 ROUNDS, SLICE = 15, 0.1  # so many turns for each, of so many seconds at least
 SIZES = (2, [16, 16, 1])
+PARTS = ('moons', 'tiny', 'nodes')
 
 
 # The workloads: a function that does the work once, for the engine that it is given.
@@ -168,6 +169,10 @@ def contestant(who):
 def resident():
     """Bytes of memory that this process has in use."""
     try:
+        import resource
+    except ImportError:  # Windows
+        return math.nan
+    try:
         return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
     except OSError:  # no /proc: the most that it ever had
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
@@ -214,13 +219,15 @@ def fresh(who, *arguments):
     return json.loads(out)
 
 
-def compare(contestants, peer):
+def compare(contestants, peer, parts):
     processes = {
         who: subprocess.Popen([sys.executable, __file__, '--contestant', who], text=True,
                               env=command(who, peer), stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE)
         for who in contestants}
     for name in ('moons step', 'tiny graph'):
+        if name.split()[0] not in parts:
+            continue
         times = {who: [] for who in contestants}
         for _ in range(ROUNDS):
             for who, process in processes.items():
@@ -241,6 +248,9 @@ def compare(contestants, peer):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--peer', help='a directory with another package `micrograd`')
+    parser.add_argument('--only', nargs='+', choices=PARTS, default=PARTS, metavar='PART',
+                        help=f'of {", ".join(PARTS)}')
+    parser.add_argument('--no-peers', action='store_true', help='no PyTorch')
     parser.add_argument('--contestant', help=argparse.SUPPRESS)
     parser.add_argument('--chain', type=int, help=argparse.SUPPRESS)
     parser.add_argument('--floats', type=int, help=argparse.SUPPRESS)
@@ -252,15 +262,20 @@ def main():
     if arguments.floats:
         return floats(arguments.floats)
 
+    sys.path.insert(0, command('compiled', None)['PYTHONPATH'])
     from micrograd import engine
     contestants = ['plain floats', 'compiled', 'pure']
-    if not engine.compiled:
+    if not getattr(engine, 'compiled', 'micrograd._engine' in sys.modules):
         sys.exit('the compiled engine has not been built: see the README on installing')
-    contestants += ['PyTorch'] if importlib.util.find_spec('torch') else []
+    if importlib.util.find_spec('torch') and not arguments.no_peers:
+        contestants += ['PyTorch']
     contestants += ['peer'] if arguments.peer else []
 
-    print(f'{"":<12}{"":<14}{"median":>16}{"÷ floats":>12}{"÷ compiled":>16}')
-    compare(contestants, arguments.peer)
+    if set(arguments.only) & {'moons', 'tiny'}:
+        print(f'{"":<12}{"":<14}{"median":>16}{"÷ floats":>12}{"÷ compiled":>16}')
+        compare(contestants, arguments.peer, arguments.only)
+    if 'nodes' not in arguments.only:
+        return
 
     print(f'{"a chain":<12}{"nodes":<14}{"build":>10}{"backward":>10}{"drop":>10}  ns a node'
           f'{"bytes a node":>16}')
