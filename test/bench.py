@@ -1,42 +1,39 @@
-"""Benchmarks. Every figure is a ratio of times taken in turn in one run, or counted per node.
+"""Benchmarks. A figure is a median over rounds, a ratio the median of those within each round.
 
-    python test/bench.py                # both engines, and PyTorch where it is installed
-    python test/bench.py --peer PATH    # and the package `micrograd` that lies in PATH
-    python test/bench.py --only moons tiny --no-peers   # the engines and plain floats, at once
+    python test/bench.py                   # both engines, and the peers that are installed
+    python test/bench.py --peer PATH       # and the package `micrograd` that lies in PATH
+    python test/bench.py --only moons tiny --no-peers    # a quick answer, while the engine changes
 
-Each contestant lives in a process of its own and they take turns, so that what else the machine
-does falls on all of them alike. A figure is the median over the rounds.
+Each contestant lives in a process of its own, with one thread, and has its turn in every round.
+Times are those of the processor; on Windows, and from a cold start, those of the clock.
 """
 import argparse
-import gc
-import importlib
 import importlib.util
-import json
 import math
 import os
 import random
-import subprocess
 import sys
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from subprocess import PIPE, Popen
+from time import perf_counter, process_time
+from timeit import Timer
 
-ROUNDS, SLICE = 15, 0.1  # so many turns for each, of so many seconds at least
-SIZES = (2, [16, 16, 1])
-PARTS = ('moons', 'tiny', 'nodes')
+clock = perf_counter if os.name == 'nt' else process_time
+ROOT = str(Path(__file__).resolve().parent.parent)
+SHAPES = [(2, 16), (16, 16), (16, 1)]  # of the demo's net: inputs and neurons of each layer
+RATE = 0.1
+LOSS = {1: 0.9079585915405642, 2: 0.4679091243423272, 100: 0.12912892477256785}  # at a step
 
-
-# The workloads: a function that does the work once, for the engine that it is given.
 
 def moons():
     """Two noisy half circles: 100 points, and their labels, -1 and 1."""
-    points, labels = [], []
-    rng = random.Random(1337)
-    for i in range(100):
-        t, side = math.pi * (i // 2) / 49, i % 2
-        x, y = (1 - math.cos(t), 0.5 - math.sin(t)) if side else (math.cos(t), math.sin(t))
-        points.append([x + rng.gauss(0, 0.1), y + rng.gauss(0, 0.1)])
-        labels.append(2 * side - 1)
+    rng, labels = random.Random(1337), [-1, 1] * 50
+    angles = [math.pi * (i // 2) / 49 for i in range(100)]
+    points = [[(1 + y) / 2 - y * math.cos(t) + rng.gauss(0, 0.1),
+               (1 + y) / 4 - y * math.sin(t) + rng.gauss(0, 0.1)] for t, y in zip(angles, labels)]
     return points, labels
 
 
@@ -45,10 +42,9 @@ def loss_of(scores, labels, parameters, relu):
     return sum(losses) * (1.0 / len(losses)) + 1e-4 * sum(p * p for p in parameters)
 
 
-def moons_step(package):
-    """One training step with a package that has `engine.Value` and `nn.MLP`."""
+def moons_step(package='micrograd'):
     Value = importlib.import_module(package + '.engine').Value
-    model = importlib.import_module(package + '.nn').MLP(*SIZES)
+    model = importlib.import_module(package + '.nn').MLP(2, [16, 16, 1])
     points, labels = moons()
 
     def step():
@@ -57,241 +53,278 @@ def moons_step(package):
         model.zero_grad()
         loss.backward()
         for p in model.parameters():
-            p.data -= 0.1 * p.grad
+            p.data -= RATE * p.grad
+        return loss.data
     return step
 
 
-def plain_net(number):
-    """The net in numbers without a package: layers of (weights, bias), and its forward pass."""
-    sizes = [SIZES[0], *SIZES[1]]
-    layers = [[([number(random.uniform(-1, 1)) for _ in range(m)], number(0.0)) for _ in range(n)]
-              for m, n in zip(sizes, sizes[1:])]
+def drawn():
+    """The parameters that `MLP` draws, in its order: neuron by neuron, the weights, the bias."""
+    return [random.uniform(-1, 1) if i < m else 0.0
+            for m, n in SHAPES for _ in range(n) for i in range(m + 1)]
 
-    def forward(x, relu):
+
+def one_by_one(parameters, points, labels, relu):
+    """What computes the loss without a package, in whatever numbers the parameters are."""
+    p = iter(parameters)
+    layers = [[([next(p) for _ in range(m)], next(p)) for _ in range(n)] for m, n in SHAPES]
+
+    def score(x):
         for layer in layers:
             x = [sum((wi * xi for wi, xi in zip(w, x)), b) for w, b in layer]
             if layer is not layers[-1]:
                 x = [relu(v) for v in x]
         return x[0]
-    return [p for layer in layers for w, b in layer for p in [*w, b]], forward
+    return lambda: loss_of([score(x) for x in points], labels, parameters, relu)
 
 
-def moons_floats():
-    """The forward pass and the loss alone, in plain floats."""
-    parameters, forward = plain_net(float)
-    points, labels = moons()
+def batched(parameters, points, labels, relu):
+    """What computes the loss where each of these is one array."""
+    def loss():
+        x, rest = points.T, parameters
+        for m, n in SHAPES:
+            layer, rest = rest[:n * (m + 1)].reshape(n, m + 1), rest[n * (m + 1):]
+            x = layer[:, :m] @ x + layer[:, m:]
+            x = relu(x) if len(rest) else x[0]
+        return relu(1 - labels * x).mean() + 1e-4 * (parameters * parameters).sum()
+    return loss
 
-    def relu(v):
-        return max(0.0, v)
 
-    return lambda: loss_of([forward(x, relu) for x in points], labels, parameters, relu)
+def tiny(a=-41.0, b=2.0):
+    c = a + b
+    d = a * b + b**3
+    e = c - d
+    f = e**2
+    g = f / 2
+    return g
 
 
-def moons_torch():
+# The peers: each makes of a function what gives its value and its gradient, at an array.
+
+def with_torch(function, numbers):
     import torch
-    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    data = [*map(torch.tensor, moons()), torch.relu]
 
-    def number(x):
-        return torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    def derivative(p):
+        p = p.detach().requires_grad_()
+        out = function(p, *data)()
+        out.backward()
+        return out.item(), p.grad
+    return derivative, torch.tensor(numbers)
 
-    parameters, forward = plain_net(number)
-    points, labels = moons()
+
+def with_jax(function, numbers):
+    import jax
+    data = [*map(jax.numpy.array, moons()), jax.nn.relu]
+    compiled = jax.jit(jax.value_and_grad(lambda p: function(p, *data)()))
+    p = jax.numpy.array(numbers)
+    compiled(p)  # it is now
+    return lambda p: jax.block_until_ready(compiled(p)), p
+
+
+def with_casadi(function, numbers):
+    from casadi import SX, Function, fmax, gradient, vertsplit
+    from numpy import array
+    p = SX.sym('p', len(numbers))
+    out = function(vertsplit(p), *moons(), lambda v: fmax(0.0, v))()
+    x, value, grad = array(numbers), array([0.0]), array(numbers)
+    buffer, replay = Function('derivative', [p], [out, gradient(out, p)]).buffer()
+    buffer.set_arg(0, memoryview(x))
+    buffer.set_res(0, memoryview(value))
+    buffer.set_res(1, memoryview(grad))
+    return lambda p, buffer=buffer: replay() or (value[0], grad), x  # where p is x, always
+
+
+def with_xad(function, numbers):
+    from numpy import array
+    from xad.adj_1st import Real, Tape
+    from xad.math import max as maximum
+    data, tape = [*moons(), lambda v: maximum(v, 0.0)], Tape()
+    tape.activate()
+
+    def derivative(p):
+        tape.clearAll()
+        inputs = [Real(x) for x in p]
+        tape.registerInputs(inputs)
+        tape.newRecording()
+        out = function(inputs, *data)()
+        tape.registerOutput(out)
+        out.derivative = 1.0
+        tape.computeAdjoints()
+        return out.value, array([x.derivative for x in inputs])
+    return derivative, array(numbers)
+
+
+CONTESTANTS = {  # the module, the parts, how the loss is derived, and what is different
+    'Python alone': ('sys', 'cold', None, None, 'and what this program imports'),
+    'plain floats': ('math', 'moons tiny nodes', None, None, 'forward alone, or a list'),
+    'compiled': ('micrograd.engine', 'moons tiny cold nodes', None, None, ''),
+    'pure': ('micrograd.engine', 'moons tiny nodes', None, None, ''),
+    'peer': ('micrograd.engine', 'moons tiny', None, None, 'the package of --peer'),
+    'PyTorch': ('torch', 'moons tiny', with_torch, one_by_one, 'scalars in float64'),
+    'import torch': ('torch', 'cold', None, None, 'and nothing else'),
+    'PyTorch, batch': ('torch', 'moons cold', with_torch, batched, 'all points in one tensor'),
+    'XAD': ('xad', 'moons tiny', with_xad, one_by_one, 'a tape in C++, with Python bindings'),
+    'CasADi': ('casadi', 'moons tiny', with_casadi, one_by_one, 'built at set-up, then replayed'),
+    'JAX': ('jax', 'moons tiny cold', with_jax, batched, 'compiled at set-up, one array'),
+}
+
+
+def work_of(who, part):
+    """What derives the tiny graph, or else what takes a training step and returns the loss."""
+    module, _, with_peer, function, _ = CONTESTANTS[who]
+    if module == 'micrograd.engine':
+        return 'tiny(Value(-41.0), Value(2.0)).backward()' if part == 'tiny' else moons_step()
+    if module == 'math':
+        return tiny if part == 'tiny' else one_by_one(drawn(), *moons(), lambda v: max(0.0, v))
+    if part == 'tiny':
+        return partial(*with_peer(lambda p, *_: partial(tiny, *p), [-41.0, 2.0]))
+    derivative, p = with_peer(function, drawn())
 
     def step():
-        scores = [forward([torch.tensor(v, dtype=torch.float64) for v in x], torch.relu)
-                  for x in points]
-        loss = loss_of(scores, labels, parameters, torch.relu)
-        for p in parameters:
-            p.grad = None
-        loss.backward()
-        with torch.no_grad():
-            for p in parameters:
-                p -= 0.1 * p.grad
+        nonlocal p
+        value, grad = derivative(p)
+        p -= RATE * grad
+        return float(value)
     return step
 
 
-def tiny(number):
-    def expression():
-        a = number(-41.0)
-        b = number(2.0)
-        c = a + b
-        d = a * b + b**3
-        e = c - d
-        f = e**2
-        g = f / 2
-        g.backward()
-    return expression
+def train(step, n):
+    for _ in range(n):
+        loss = step()
+    assert math.isclose(loss, LOSS[n], rel_tol=1e-9), f'loss {loss}, not {LOSS[n]}'
 
 
-def tiny_floats():
-    def expression():
-        a = -41.0
-        b = 2.0
-        c = a + b
-        d = a * b + b**3
-        e = c - d
-        f = e**2
-        g = f / 2
-        return g
-    return expression
-
-
-def tiny_torch():
-    import torch
-    torch.set_num_threads(1)
-    return tiny(lambda x: torch.tensor(x, dtype=torch.float64, requires_grad=True))
-
-
-def tiny_value(package):
-    return tiny(importlib.import_module(package + '.engine').Value)
-
-
-# A contestant: a process that does a slice of a workload whenever it is told to.
-
-def contestant(who):
-    workloads = {'plain floats': (moons_floats, tiny_floats), 'PyTorch': (moons_torch, tiny_torch)}
-    moons_, tiny_ = workloads.get(who, (lambda: moons_step('micrograd'),
-                                        lambda: tiny_value('micrograd')))
-    random.seed(1337)
-    work = {'moons step': moons_(), 'tiny graph': tiny_()}
-    many = {'moons step': 1, 'tiny graph': 1000}
-    for line in sys.stdin:
-        name = line.strip()
-        times, end = [], perf_counter() + SLICE
-        while not times or perf_counter() < end:
-            start = perf_counter()
-            for _ in range(many[name]):
-                work[name]()
-            times.append((perf_counter() - start) / many[name])
-        print(median(times), flush=True)
-
-
-def resident():
-    """Bytes of memory that this process has in use."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return math.nan
-    try:
-        return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
-    except OSError:  # no /proc: the most that it ever had
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-            1 if sys.platform == 'darwin' else 1024)
-
-
-def chain(n):
-    """Prints, for a chain of n nodes, the seconds to build, backpropagate and drop it, and the
-    bytes that it takes."""
-    from micrograd.engine import Value
-    c, x = Value(0.999), Value(1.0)
-    before, start = resident(), perf_counter()
-    for _ in range(n // 2):
-        x = x * c + c
-    built, size = perf_counter(), resident() - before
-    x.backward()
-    backpropagated = perf_counter()
-    del x
-    end = perf_counter()
-    print(json.dumps([built - start, backpropagated - built, end - backpropagated, size]))
-
-
-def floats(n):
-    """Prints the seconds to build and to drop a list of n new floats."""
+def contest(part, who):
+    """For each line that comes, the microseconds of the work, and the seconds of its set-up."""
+    first = sys.stdin.readline()  # its turn
+    module = importlib.import_module(CONTESTANTS[who][0])
     start = perf_counter()
-    numbers = [i * 0.5 for i in range(n)]
-    del numbers
-    print(json.dumps([perf_counter() - start]))
+    work = work_of(who, part)
+    setup = perf_counter() - start
+    if part == 'moons':
+        train(work, 1 if who == 'plain floats' else 2)
+    timer = Timer(work, 'import gc; gc.enable()', clock, {**globals(), **vars(module)})
+    calls, _ = timer.autorange()
+    number = max(1, calls // 9)
+    for _ in chain([first], sys.stdin):
+        print(median(timer.repeat(min(calls, 9), number)) / number * 1e6, setup, flush=True)
 
 
-# The table.
+def cold(who):
+    """The most megabytes that an import takes, and a training where there is one."""
+    module, parts, *_ = CONTESTANTS[who]
+    importlib.import_module(module)
+    if parts != 'cold':
+        train(work_of(who, 'cold'), 100)
+    print(memory('VmHWM') / 2**20)
+
+
+def nodes(n, who):
+    """Per node, the nanoseconds to build, backpropagate and drop a chain of n nodes, and bytes."""
+    from micrograd.engine import Value
+    n, c, x = int(n), Value(0.999), Value(1.0)
+    before, start = resident(), clock()
+    if who == 'plain floats':
+        x = [i * 0.5 for i in range(n)]
+    else:
+        for _ in range(n // 2):
+            x = x * c + c
+    built = clock()
+    size, ready = resident() - before, clock()
+    if who != 'plain floats':
+        x.backward()
+    done = clock()
+    del x
+    seconds = built - start, done - ready, clock() - done
+    print(*(t * 1e9 / n for t in (sum(seconds), *seconds)), size / n)
+
+
+def memory(what):
+    """Bytes of memory that this process has in use ('VmRSS'), or had at most ('VmHWM')."""
+    status = Path('/proc/self/status')
+    if status.exists():
+        return int(status.read_text().split(what + ':')[1].split()[0]) * 1024
+    if not importlib.util.find_spec('resource'):
+        return math.nan  # Windows
+    from resource import RUSAGE_SELF, getrusage
+    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+
+
+resident = partial(memory, 'VmRSS')
+
 
 def command(who, peer):
     """The environment that makes a process of this program that contestant."""
-    root = str(Path(__file__).resolve().parent.parent)
-    return {**os.environ, 'PYTHONPATH': peer if who == 'peer' else root,
-            'MICROGRAD_PURE': '1' if who == 'pure' else '0'}
+    return {**os.environ, 'PYTHONPATH': peer if who == 'peer' else ROOT,
+            'MICROGRAD_PURE': '1' if who == 'pure' else '0',
+            'OMP_NUM_THREADS': '1', 'JAX_ENABLE_X64': '1'}
 
 
-def fresh(who, *arguments):
-    """What one call of this program printed, in a process of its own."""
-    out = subprocess.run([sys.executable, __file__, *map(str, arguments)], check=True,
-                         env=command(who, None), stdout=subprocess.PIPE, text=True).stdout
-    return json.loads(out)
+def child(peer, *arguments):
+    return Popen([sys.executable, __file__, '--child', *arguments], stdin=PIPE, stdout=PIPE,
+                 text=True, env=command(arguments[-1], peer))
 
 
-def compare(contestants, peer, parts):
-    processes = {
-        who: subprocess.Popen([sys.executable, __file__, '--contestant', who], text=True,
-                              env=command(who, peer), stdin=subprocess.PIPE,
-                              stdout=subprocess.PIPE)
-        for who in contestants}
-    for name in ('moons step', 'tiny graph'):
-        if name.split()[0] not in parts:
-            continue
-        times = {who: [] for who in contestants}
-        for _ in range(ROUNDS):
-            for who, process in processes.items():
-                process.stdin.write(name + '\n')
-                process.stdin.flush()
-                times[who].append(float(process.stdout.readline()))
-        floats_take = median(times['plain floats'])
-        for who in contestants:
-            ratios = [t / own for t, own in zip(times[who], times['compiled'])]
-            print(f'{name:<12}{who:<14}{median(times[who]) * 1e6:>13,.2f} µs'
-                  f'{median(times[who]) / floats_take:>12,.2f}{median(ratios):>16,.2f}')
-        print()
-    for process in processes.values():
-        process.stdin.close()
-        process.wait()
+def fresh(*arguments):
+    """The seconds that a process of its own takes, and the figures that it prints."""
+    start = perf_counter()
+    out = child(None, *arguments).communicate()[0]
+    return [perf_counter() - start, *map(float, out.split())]
+
+
+def table(title, heads, contestants, rounds, measure):
+    results = {who: [] for who in contestants}
+    for who in contestants * rounds:
+        results[who].append(measure(who))
+    bases = contestants[0], 'compiled'
+    print(f'\n{title:<16}', *(f'{head:>14}' for head in [*heads, *(f'÷ {who}' for who in bases)]))
+    for who, rows in results.items():
+        figures = [median(column) for column in zip(*rows)]
+        figures += [median(a[0] / b[0] for a, b in zip(rows, results[base])) for base in bases]
+        print(f'{who:<16}', *(f'{x:>14,.2f}' for x in figures), '', CONTESTANTS[who][-1])
+
+
+def ask(processes, who):
+    print(file=processes[who].stdin, flush=True)
+    return [float(x) for x in processes[who].stdout.readline().split()]
 
 
 def main():
+    parts = ('moons', 'tiny', 'cold', 'nodes')
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--peer', help='a directory with another package `micrograd`')
-    parser.add_argument('--only', nargs='+', choices=PARTS, default=PARTS, metavar='PART',
-                        help=f'of {", ".join(PARTS)}')
-    parser.add_argument('--no-peers', action='store_true', help='no PyTorch')
-    parser.add_argument('--contestant', help=argparse.SUPPRESS)
-    parser.add_argument('--chain', type=int, help=argparse.SUPPRESS)
-    parser.add_argument('--floats', type=int, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.contestant:
-        return contestant(arguments.contestant)
-    if arguments.chain:
-        return chain(arguments.chain)
-    if arguments.floats:
-        return floats(arguments.floats)
+    parser.add_argument('--peer', metavar='PATH', help='where another package `micrograd` lies')
+    parser.add_argument('--only', nargs='+', choices=parts, default=parts, help='default: all')
+    parser.add_argument('--no-peers', action='store_true', help='no other libraries')
+    parser.add_argument('--child', nargs='+', help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        random.seed(1337)
+        return globals()[options.child[0]](*options.child[1:])
 
-    sys.path.insert(0, command('compiled', None)['PYTHONPATH'])
-    from micrograd import engine
-    contestants = ['plain floats', 'compiled', 'pure']
-    if not getattr(engine, 'compiled', 'micrograd._engine' in sys.modules):
+    sys.path.insert(0, ROOT)
+    if not importlib.util.find_spec('micrograd._engine'):
         sys.exit('the compiled engine has not been built: see the README on installing')
-    if importlib.util.find_spec('torch') and not arguments.no_peers:
-        contestants += ['PyTorch']
-    contestants += ['peer'] if arguments.peer else []
-
-    if set(arguments.only) & {'moons', 'tiny'}:
-        print(f'{"":<12}{"":<14}{"median":>16}{"÷ floats":>12}{"÷ compiled":>16}')
-        compare(contestants, arguments.peer, arguments.only)
-    if 'nodes' not in arguments.only:
-        return
-
-    print(f'{"a chain":<12}{"nodes":<14}{"build":>10}{"backward":>10}{"drop":>10}  ns a node'
-          f'{"bytes a node":>16}')
-    for who in ('compiled', 'pure'):
-        for n in (10**3, 10**4, 10**5, 10**6, 10**7):
-            runs = [fresh(who, '--chain', n) for _ in range(3 if n > 10**5 else 9)]
-            built, backward, dropped, size = (median(column) / n for column in zip(*runs))
-            print(f'{who:<12}{n:<14,}{built * 1e9:>10.1f}{backward * 1e9:>10.1f}'
-                  f'{dropped * 1e9:>10.1f}{"":>11}{size:>16.1f}')
-    n, ratios = 10**7, []
-    for _ in range(5):
-        *seconds, _ = fresh('compiled', '--chain', n)
-        ratios.append(sum(seconds) / fresh('compiled', '--floats', n)[0])
-    print(f'\n{n:,} nodes built, backpropagated, dropped ÷ as many floats: {median(ratios):.2f}')
+    if math.isnan(resident()):
+        print('No figures of memory: this system has neither /proc nor the module resource.')
+    for part in options.only:
+        contestants = [who for who, (module, where, with_peer, *_) in CONTESTANTS.items()
+                       if part in where and importlib.util.find_spec(module)
+                       and (who != 'peer' or options.peer)
+                       and not (options.no_peers and (with_peer or module == 'torch'))]
+        if part == 'nodes':
+            for n in (10**3, 10**4, 10**5, 10**6, 10**7):
+                table(f'{n:,} nodes', ['ns', 'build', 'backward', 'drop', 'bytes'], contestants, 5,
+                      lambda who, n=str(n): fresh('nodes', n, who)[1:])
+        elif part == 'cold':
+            table('cold start', ['s', 'MB at most'], contestants, 7, partial(fresh, 'cold'))
+        else:
+            processes = {who: child(options.peer, 'contest', part, who) for who in contestants}
+            table(part, ['µs', 'set-up, s'], contestants, 15, partial(ask, processes))
+            for process in processes.values():
+                process.communicate()
 
 
 if __name__ == '__main__':
-    gc.enable()
     main()
