@@ -1,0 +1,173 @@
+"""Random programs over an engine: the one source of all that is random in these tests.
+
+    >>> program = random_program(random.Random(1), 20)  # plain data, for pickle or JSON
+    >>> record = run(program, micrograd.engine)         # so is this: all there is to see of it
+
+A program is a list of steps, each an operation and its operands:
+
+    ['Value', '2.0'], ['*', 0, 'Fraction(1, 3)'], ['sumprod', [0, 1], [1, '-1'], 0], ['relu', 0]
+
+An int operand says how many nodes back it stands, 0 for the newest and 1 for the one before, around
+the corner where there are not as many. A str is Python for any other operand. So every list of
+steps is a program, also with some taken out: `shrink` does that.
+
+This file needs nothing but the standard library, and runs on PyPy and on Python 3.9, too; but a
+seed need not give the same program there, so hand over the program itself. Errors are told by type
+and text; the text may be Python's own, which changes from version to version. `INEXACT` operations
+differ by a bit or two between C libraries: `settle` can compare and replace them, step by step.
+"""
+import functools
+import math
+import operator
+from decimal import Decimal
+from fractions import Fraction
+
+OPERATORS = {'+': operator.add, '-': operator.sub, '*': operator.mul, '/': operator.truediv,
+             '**': operator.pow}
+FUNCTIONS = {'neg': operator.neg,
+             **{name: operator.methodcaller(name) for name in ('relu', 'exp', 'log', 'tanh')}}
+INEXACT = ('**', 'exp', 'log', 'tanh')  # as good as the C library's; all else is the same anywhere
+
+SPECIAL = ['0.0', '-0.0', '1.0', '-1.0', '0.5', 'inf', '-inf', 'nan', '5e-324', '-3e-320', '1e-308',
+           '2.2250738585072014e-308', '1.7976931348623157e308', '-1e300', '1e-300', '710.0', '0',
+           '-1', '2**53 + 1', '10**30', '10**400', 'False', 'Fraction(10**400)']
+NUMPY = ['np.float64(0.7)', 'np.float64(-0.0)', 'np.float32(0.1)', 'np.float16(3)', 'np.int8(3)',
+         'np.int64(-2)', 'np.uint8(1)', 'np.longdouble(0.3)']
+WRONG = ['None', "'2'", "b'2'", '1j', '[]', '{}', '...', "Decimal('0.1')"]
+
+
+def random_program(rng, size=30, wild=0.2, hands=True, numpy=False, wrong=False):
+    """A program of `size` steps.
+
+    Args:
+        rng: a random.Random.
+        wild: how many of the numbers are extreme, from 0 to 1.
+        hands: whether it also does by hand what `backward()` does: `_backward()`, `grad = …`.
+        numpy, wrong: whether NumPy's scalars, and what is no number, are among the operands.
+    """
+    def number():
+        kind = rng.random()
+        if kind < wild / 2:
+            return rng.choice(SPECIAL)
+        if kind < wild:
+            return repr(rng.choice((-1, 1)) * 10 ** rng.uniform(-300, 300))
+        return rng.choice((
+            lambda: repr(rng.gauss(0, 1)), lambda: repr(rng.randrange(-24, 25) / 8),
+            lambda: str(rng.randrange(-3, 4)), lambda: rng.choice(('True', 'False')),
+            lambda: f'Fraction({rng.randrange(-9, 10)}, {rng.randrange(1, 8)})',
+            lambda: rng.choice(NUMPY) if numpy else repr(rng.uniform(0.5, 2)),
+        ))()
+
+    def node():
+        return int(rng.expovariate(0.2))  # mostly a new one: graphs become deep
+
+    def plain():
+        return rng.choice(WRONG) if wrong and rng.random() < 0.1 else number()
+
+    def any_operand():
+        return rng.choice((node, node, plain))()
+
+    def many(n, operand):
+        return [operand() for _ in range(n)]
+
+    def sumprod():
+        n, operand = rng.randrange(5), rng.choice((node, any_operand))
+        more = wrong and rng.random() < 0.1
+        return ['sumprod', many(n, operand), many(n + more, operand), operand()]
+
+    def own():
+        return ['node', plain(), "'own'", node(), plain(), *rng.choice(([], [node(), plain()]))]
+
+    steps = {
+        lambda: ['Value', plain()]: 3,
+        lambda: [rng.choice([*FUNCTIONS]), node()]: 4,
+        lambda: [rng.choice([*OPERATORS]), node(), node()]: 7,
+        lambda: [rng.choice([*OPERATORS]), node(), plain()]: 2,
+        lambda: [rng.choice([*OPERATORS]), plain(), node()]: 2,
+        sumprod: 2,
+        own: 1,
+        lambda: ['backward', node()]: 2,
+        lambda: ['data =', node(), plain()]: 1,
+        lambda: ['grad =', node(), plain()]: hands,
+        lambda: ['_backward', node()]: hands,
+    }
+    makers = rng.choices([*steps], [*steps.values()], k=size - 2)
+    return [step() for step in makers] + [['backward', 0], ['backward', 1]]
+
+
+@functools.lru_cache(None)
+def constant(text):
+    names = {'inf': math.inf, 'nan': math.nan, 'Fraction': Fraction, 'Decimal': Decimal}
+    if 'np.' in text:
+        import numpy
+        names['np'] = numpy
+    return eval(text, names)
+
+
+def run(program, engine, settle=lambda i, v: v):
+    """What one can see of a program that runs on an engine: {'steps': …, 'nodes': …}.
+
+    Args:
+        engine: has `Value`, `node` and `sumprod`.
+        settle: is called with the number of a step and the node that it made; gives the node to go
+            on with, or raises.
+
+    Returns:
+        steps: for each, the exception ('TypeError: …'), or [data, *slopes] of the node that it
+            made, or the repr of another result.
+        nodes: [op, data, grad, operands, slopes] for every node, also those that plain numbers and
+            `sumprod` made, operands first. An operand is a position in this list.
+
+    All floats are texts, by float.hex().
+    """
+    nodes, steps = [engine.Value(1.0)], []
+
+    def operand(x):
+        if isinstance(x, str):
+            return constant(x)
+        return nodes[~(x % len(nodes))] if isinstance(x, int) else [*map(operand, x)]
+
+    operations = {
+        'Value': engine.Value, 'node': engine.node, 'sumprod': engine.sumprod,
+        'backward': engine.Value.backward, '_backward': lambda v: v._backward(),
+        'data =': lambda v, x: setattr(v, 'data', x), 'grad =': lambda v, x: setattr(v, 'grad', x),
+        **OPERATORS, **FUNCTIONS}
+    for i, (op, *operands) in enumerate(program):
+        try:
+            out = operations[op](*map(operand, operands))
+            if isinstance(out, engine.Value):
+                steps.append([out.data.hex(), *map(float.hex, out._slopes)])
+                nodes.append(settle(i, out))
+            else:
+                steps.append(repr(out))
+        except Exception as error:
+            del steps[i:]
+            steps.append(f'{type(error).__name__}: {error}')
+    return {'steps': steps, 'nodes': describe(*nodes)}
+
+
+def describe(*roots):
+    """The rows `nodes` of `run`, for the graphs below these roots. Equal rows, equal graphs."""
+    position, rows, path = {}, [], [*reversed(roots)]
+    while path:
+        v = path[-1]
+        waiting = [x for x in v._prev if id(x) not in position]
+        if waiting:
+            path += reversed(waiting)
+        elif id(path.pop()) not in position:
+            position[id(v)] = len(rows)
+            rows.append([v._op, v.data.hex(), v.grad.hex(), [position[id(x)] for x in v._prev],
+                         [*map(float.hex, v._slopes)]])
+    return rows
+
+
+def shrink(program, fails):
+    """A shorter program that still fails: steps are taken out, first many, then one by one."""
+    n = len(program)
+    while n:
+        for i in range(len(program), -1, -n):
+            shorter = program[:i] + program[i + n:]
+            if shorter != program and fails(shorter):
+                program = shorter
+        n //= 2
+    return program
