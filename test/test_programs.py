@@ -1,235 +1,237 @@
-"""Programs of the kind that people build on the engine, each against the same in PyTorch.
+"""Random programs: the same on both engines, to the bit; and the numbers and gradients of PyTorch.
 
-They use the public API alone: `Value`, its operators and methods, and `nn`.
+With PyTorch three things are compared, so that nothing hides behind something else. Every operation
+by itself: the number and the local derivatives. The chain rule: every gradient is the sum of what
+the nodes above hand down. And the gradients of whole graphs. There PyTorch differs where
+
+- a local derivative is 0, inf or nan, or leaves the range of floats, and PyTorch's formula has no
+  such factor: it multiplies by a mask, or divides by x instead of multiplying by 1/x;
+- tanh is close to ±1, and PyTorch's 1 - y² has lost its digits, our (1 - y)(1 + y) has not;
+- contributions cancel, so that the order of a sum shows.
+
+`Comparison` counts these as explained, and all else as unexplained, of which there must be none.
 """
-import itertools
+import functools
 import math
 import random
+from collections import Counter, defaultdict
 
+import numpy as np
 import pytest
-import torch
-from graphs import tensor
-from test_nn import torch_mlp
+from conftest import load, tensor
+from programs import FUNCTIONS, INEXACT, OPERATORS, constant, describe, random_program, run, shrink
+
+inf = math.inf
 
 
-def double(x):
-    return torch.tensor(x, dtype=torch.float64)
-
-
-def close(ours, theirs, tolerance=1e-12):
-    return torch.allclose(double(ours), theirs, tolerance, tolerance)
-
-
-def matrix(rng, rows, columns):
-    return [[rng.gauss(0, 1) for _ in range(columns)] for _ in range(rows)]
-
-
-# Adam, with its state kept on the parameters
-
-def adam_step(parameters, t, rate=0.02, beta1=0.9, beta2=0.999, eps=1e-8):
-    """The t-th step of Adam, t = 1, 2, …: p.m and p.v are running means of grad and grad²."""
-    for p in parameters:
-        if t == 1:
-            p.m = p.v = 0.0
-        p.m = beta1 * p.m + (1 - beta1) * p.grad
-        p.v = beta2 * p.v + (1 - beta2) * p.grad ** 2
-        m, v = p.m / (1 - beta1 ** t), p.v / (1 - beta2 ** t)
-        p.data -= rate * m / (math.sqrt(v) + eps)
-
-
-def test_adam(mg):
-    rng = random.Random(1)
-    random.seed(1)
-    points = matrix(rng, 12, 2)
-    labels = [x * y for x, y in points]
-    model = mg.MLP(2, [6, 1])
-    matrices, forward = torch_mlp(model)
-    theirs = torch.optim.Adam(matrices, lr=0.02)
-    first = None
-    for t in range(1, 41):
-        loss = sum((model(x) - y) ** 2 for x, y in zip(points, labels)) / len(points)
-        model.zero_grad()
-        loss.backward()
-        adam_step(model.parameters(), t)
-
-        outputs = forward(double(points))[:, 0]
-        expected = ((outputs - double(labels)) ** 2).mean()
-        theirs.zero_grad()
-        expected.backward()
-        theirs.step()
-        first = first or loss.data
-        assert loss.data == pytest.approx(expected.item(), rel=1e-10)
-    assert loss.data < first / 2
-    flat = torch.cat([m.flatten() for m in matrices])
-    assert close([p.data for p in model.parameters()], flat, 1e-10)
-
-
-# Softmax and cross-entropy over three classes
-
-def cross_entropy(logits, label):
-    """-log softmax(logits)[label]; what is taken off first keeps exp within range."""
-    top = max(v.data for v in logits)
-    return top + sum((v - top).exp() for v in logits).log() - logits[label]
-
-
-def test_three_classes(mg):
-    rng = random.Random(2)
-    random.seed(2)
-    centres = [(0.0, 1.0), (1.0, -1.0), (-1.0, -1.0)]
-    labels = [i % 3 for i in range(18)]
-    points = [[c + rng.gauss(0, 0.5) for c in centres[label]] for label in labels]
-    model = mg.MLP(2, [8, 3])
-    matrices, forward = torch_mlp(model)
-    for step in range(25):
-        scores = [model(x) for x in points]
-        losses = [cross_entropy(logits, label) for logits, label in zip(scores, labels)]
-        loss = sum(losses) / len(points)
-        model.zero_grad()
-        loss.backward()
-        for p in model.parameters():
-            p.data -= 0.5 * p.grad
-
-        expected = torch.nn.functional.cross_entropy(
-            forward(double(points)), torch.tensor(labels))
-        grads = torch.autograd.grad(expected, matrices)
-        with torch.no_grad():
-            for m, g in zip(matrices, grads):
-                m -= 0.5 * g
-        assert loss.data == pytest.approx(expected.item(), rel=1e-12)
-        if step == 0:
-            flat = torch.cat([g.flatten() for g in grads])
-            assert close([p.grad for p in model.parameters()], flat)
-    right = sum(max(range(3), key=lambda i: s[i].data) == y for s, y in zip(scores, labels))
-    assert right >= 16
-
-
-@pytest.mark.parametrize('logits', [[1000.0, 0.0, -1000.0], [-2000.0, -2001.0, -2000.5]])
-def test_cross_entropy_of_large_logits(mg, logits):
-    ours, theirs = [mg.Value(x) for x in logits], tensor(logits)
-    loss = cross_entropy(ours, 1)
-    loss.backward()
-    expected = torch.nn.functional.cross_entropy(theirs, torch.tensor(1))
-    expected.backward()
-    assert loss.data == pytest.approx(expected.item(), rel=1e-12)
-    assert close([v.grad for v in ours], theirs.grad)
-
-
-# A block of self-attention with RMS normalization, over scalars
-
-def dot(x, y):
-    return sum(a * b for a, b in zip(x, y))
-
-
-def linear(w, x):
-    return [dot(row, x) for row in w]
-
-
-def rms_norm(x, gains, eps=1e-5):
-    scale = (dot(x, x) / len(x) + eps) ** -0.5
-    return [g * a * scale for g, a in zip(gains, x)]
-
-
-def softmax(logits):
-    top = max(v.data for v in logits)
-    exps = [(v - top).exp() for v in logits]
-    total = sum(exps)
-    return [e / total for e in exps]
-
-
-def attention_block(tokens, gains, wq, wk, wv, wo, heads):
-    """Causal self-attention on the normalized tokens, added to the tokens."""
-    normal = [rms_norm(x, gains) for x in tokens]
-    q, k, v = ([linear(w, x) for x in normal] for w in (wq, wk, wv))
-    size = len(gains) // heads
-    out = []
-    for t, x in enumerate(tokens):
-        mixed = []
-        for h in range(0, len(gains), size):
-            part = slice(h, h + size)
-            weights = softmax([dot(q[t][part], k[s][part]) / size ** 0.5 for s in range(t + 1)])
-            mixed += [dot(weights, [v[s][i] for s in range(t + 1)]) for i in range(h, h + size)]
-        out.append([a + b for a, b in zip(x, linear(wo, mixed))])
-    return out
-
-
-def torch_attention_block(x, gains, wq, wk, wv, wo, heads):
-    n, width = x.shape
-    normal = torch.nn.functional.rms_norm(x, (width,), gains, eps=1e-5)
-    q, k, v = ((normal @ w.T).view(n, heads, -1).transpose(0, 1) for w in (wq, wk, wv))
-    mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-    return x + mixed.transpose(0, 1).reshape(n, width) @ wo.T
-
-
-@pytest.mark.parametrize('n, width, heads', [(1, 4, 1), (5, 4, 1), (6, 8, 2)])
-def test_self_attention(mg, n, width, heads):
-    rng = random.Random(n)
-    start = [matrix(rng, n, width), matrix(rng, 1, width)[0],
-             *(matrix(rng, width, width) for _ in range(4))]
-    target = matrix(rng, n, width)
-
-    def values(x):
-        return [values(y) for y in x] if isinstance(x, list) else mg.Value(x)
-
-    ours, theirs = values(start), [tensor(x) for x in start]
-    out, expected = attention_block(*ours, heads), torch_attention_block(*theirs, heads)
-    loss = sum((a - b) ** 2 for x, y in zip(out, target) for a, b in zip(x, y))
-    loss.backward()
-    ((expected - double(target)) ** 2).sum().backward()
-    assert close([[v.data for v in x] for x in out], expected)
-    for x, t in zip(ours, theirs):
-        flat = itertools.chain(*x) if isinstance(x[0], list) else x
-        assert close([v.grad for v in flat], t.grad.flatten())
-
-
-# When you have outgrown it: the same network in PyTorch
-
-def to_torch(model):
-    """nn.MLP as a torch.nn.Sequential, with the weights copied over."""
-    modules = []
-    for layer in model.layers:
-        linear = torch.nn.Linear(len(layer.neurons[0].w), len(layer.neurons), dtype=torch.float64)
-        with torch.no_grad():
-            linear.weight.copy_(double([[w.data for w in n.w] for n in layer.neurons]))
-            linear.bias.copy_(double([n.b.data for n in layer.neurons]))
-        modules += [linear, torch.nn.ReLU()]
-    return torch.nn.Sequential(*modules[:-1])
-
-
-def from_torch(model, net):
-    """The weights of such a net into nn.MLP."""
-    for layer, linear in zip(model.layers, net[::2]):
-        for n, w, b in zip(layer.neurons, linear.weight.tolist(), linear.bias.tolist()):
-            for p, x in zip(n.parameters(), [*w, b]):
-                p.data = x
-
-
-def torch_gradients(net):
-    """In the order of nn's parameters: neuron by neuron, the weights and then the bias."""
-    return torch.cat([torch.cat([m.weight.grad, m.bias.grad[:, None]], 1).flatten()
-                      for m in net[::2]])
-
-
-@pytest.mark.parametrize('seed', range(30))
-def test_the_same_network_in_pytorch(mg, seed):
+def program(seed, size=40, **options):
+    """The random program of this number, tame or wild."""
     rng = random.Random(seed)
-    random.seed(seed)
-    torch.manual_seed(seed)
-    nin, nouts = rng.randint(1, 8), [rng.randint(1, 12) for _ in range(rng.randint(1, 4))]
-    points = matrix(rng, rng.randint(1, 5), nin)
-    model = mg.MLP(nin, nouts)
-    net = to_torch(model)
-    for again in range(2):
-        outputs = [model(x) for x in points]
-        outputs = [out if isinstance(out, list) else [out] for out in outputs]
-        model.zero_grad()
-        sum(v * v for out in outputs for v in out).backward()
-        net.zero_grad()
-        expected = net(double(points))
-        (expected ** 2).sum().backward()
-        assert close([[v.data for v in out] for out in outputs], expected)
-        assert close([p.grad for p in model.parameters()], torch_gradients(net))
-        if not again:  # and the other way: a net that PyTorch has drawn
-            net = torch.nn.Sequential(*(
-                m if isinstance(m, torch.nn.ReLU) else
-                torch.nn.Linear(m.in_features, m.out_features, dtype=torch.float64) for m in net))
-            from_torch(model, net)
+    return random_program(rng, rng.randrange(4, size), rng.choice((0.0, 0.02, 0.3)), **options)
+
+
+def same(mg, other, program):
+    with np.errstate(all='ignore'):
+        return run(program, mg) == run(program, other)
+
+
+@pytest.mark.parametrize('batch', range(8))
+def test_both_engines(batch):
+    pure, compiled = load(True), load(False) or pytest.skip('the compiled engine is not built')
+    for seed in range(400 * batch, 400 * (batch + 1)):
+        steps = program(seed, numpy=True, wrong=True)
+        if not same(pure, compiled, steps):
+            steps = shrink(steps, lambda steps: not same(pure, compiled, steps))
+            assert run(steps, compiled) == run(steps, pure), steps
+
+
+class ByOperators:
+    """An engine whose sumprod is made of `+` and `*`."""
+    def __init__(self, mg):
+        self.Value, self.node = mg.Value, mg.node
+
+    @staticmethod
+    def sumprod(p, q, start):
+        if len(p) != len(q):
+            raise ValueError(f'expected {len(p)} inputs, got {len(q)}')
+        for x, y in zip(p, q):
+            start = start + x * y
+        return start
+
+
+def test_sumprod_is_the_graph_of_the_operators(mg):
+    for seed in range(600):
+        steps = program(seed, numpy=True, wrong=True)
+        assert same(mg, ByOperators(mg), steps), shrink(
+            steps, lambda steps: not same(mg, ByOperators(mg), steps))
+
+
+# PyTorch
+
+def apply(op, *operands):
+    """An operation on tensors."""
+    if op == 'sumprod':
+        p, q, start = operands
+        return functools.reduce(lambda out, xy: out + xy[0] * xy[1], zip(p, q), start)
+    if op == 'node':
+        data, _, *pairs = operands
+        return sum(x * slope for x, slope in zip(pairs[::2], pairs[1::2]))
+    return (FUNCTIONS | OPERATORS)[op](*operands)
+
+
+def ulps(x, y):
+    """How many floats apart two arrays are; 0 where both are nan."""
+    def position(z):
+        bits = np.asarray(z, float).view(np.int64)
+        return np.where(bits < 0, np.int64(-2**63) - bits, bits)
+
+    apart = np.abs(position(x).astype(float) - position(y).astype(float))
+    return np.where(np.isnan(x) & np.isnan(y), 0.0, apart)
+
+
+class Comparison:
+    """Counts what was compared; `unexplained` has what disagrees."""
+    def __init__(self, mg):
+        self.mg, self.counts, self.unexplained = mg, Counter(), []
+        self.operations = defaultdict(list)  # by name: rows of operands, number, local derivatives
+
+    def add(self, program, limit):
+        """Compare a program's graphs, in which a node that is larger than `limit` is left out."""
+        made = {}
+
+        def settle(i, v):
+            if not abs(v.data) <= limit:
+                raise OverflowError('too large')
+            made[i] = v, v.data
+            self.counts['nodes'] += 1
+            a, b = [x.data for x in v._prev] + [1.0] * (2 - len(v._prev))
+            op, *exponent = program[i][0], *program[i][2:]
+            if op in OPERATORS or op in FUNCTIONS:
+                if op == '**' and len(v._prev) == 1:
+                    b = float(constant(*exponent))
+                self.operations[op].append((a, b, v.data, *v._slopes, 0.0)[:5])
+            return v
+
+        record = run(program, self.mg, settle)
+        wrong = [i for i, out in enumerate(record['steps']) if 'Error' in out]
+        self.gradients(program, made, wrong)
+        if made:
+            self.chain_rule(made[max(made)][0], program)
+
+    def check(self, what, good, *example):
+        self.counts[what] += 1
+        if not good:
+            self.unexplained.append((what, *example))
+
+    def gradients(self, program, made, wrong):
+        """The leaves' gradients in the end, against those of the same program in PyTorch."""
+        import torch
+        values, tensors, leaves, roots = [None], [tensor(1.0)], [], []
+        expected, size, odd = Counter(), Counter(), set()
+
+        def operand(x):
+            if isinstance(x, list):
+                return [*map(operand, x)]
+            return tensors[~(x % len(tensors))] if isinstance(x, int) else (
+                torch.tensor(float(constant(x)), dtype=torch.float64)
+                if constant(x) != 'own' else x)
+
+        for i, (op, *operands) in enumerate(program):
+            if i in made:
+                v, data = made[i]
+                values.append(v)
+                if op == 'Value':
+                    tensors.append(tensor(data))
+                    leaves.append((v, tensors[-1]))
+                else:
+                    tensors.append(apply(op, *map(operand, operands)))
+                    tensors[-1].data.fill_(data)  # go on from the same point
+            elif i in wrong:
+                continue
+            elif op == 'data =':
+                old, x = map(operand, operands)  # what was made of the old number keeps it
+                new = old.clone()
+                new.data.copy_(x)
+                tensors = [new if t is old else t for t in tensors]
+            elif op == 'backward':
+                at = ~(operands[0] % len(tensors))
+                if leaves and values[at] is not None and tensors[at].requires_grad:
+                    roots.append((values[at], tensors[at]))
+        for root, out in roots:
+            sizes, unlike = bounds(self.mg, root)
+            size.update(sizes)
+            odd |= unlike
+            grads = torch.autograd.grad(out, [t for _, t in leaves], retain_graph=True,
+                                        allow_unused=True)
+            for (v, _), g in zip(leaves, grads):
+                expected[v] += 0.0 if g is None else g.item()
+        for v, theirs in expected.items():
+            if v in odd:
+                self.counts['gradients explained'] += 1
+            else:
+                self.check('gradients', abs(v.grad - theirs) <= 1e-12 * size[v],
+                           v.grad, theirs, program)
+
+    def chain_rule(self, root, program):
+        """Every gradient is the sum of what the nodes above hand down."""
+        nodes, _ = self.mg.trace.trace(root)
+        for v in nodes:
+            v.grad = 0.0
+        root.backward()
+        terms = defaultdict(list, {root: [1.0]})
+        for v in reversed(nodes):
+            for x, slope in zip(v._prev, v._slopes):
+                terms[x].append(slope * v.grad)
+            total, size = sum(terms[v]), sum(map(abs, terms[v]))
+            if size < inf:
+                self.check('sums', abs(v.grad - total) <= 1e-14 * size, v.grad, total, program)
+            elif not math.isfinite(total):
+                self.check('sums', not math.isfinite(v.grad), v.grad, total, program)
+
+    def check_operations(self):
+        """All operations there were, each at its point: the number, and the local derivatives."""
+        import torch
+        for op, rows in self.operations.items():
+            a, b, data, *slopes = np.array(rows).T
+            x, y = map(tensor, (a, b))
+            operands = (x,) if op in FUNCTIONS else (x, y)
+            out = apply(op, *operands)
+            theirs = torch.autograd.grad(out.sum(), operands)
+            apart = ulps(data, out.detach().numpy())
+            self.check(f'number: {op}', (apart <= (4 if op in INEXACT else 0)).all(),
+                       *[rows[i] for i in np.flatnonzero(apart)][:3])
+            for ours, g, slope in zip(slopes, theirs, 'ab'):
+                g = g.numpy()
+                near = (ulps(ours, g) <= 6) | (op == 'tanh') & np.isclose(ours, g, 0.0, 3e-16)
+                if op == '**' and slope == 'b':  # of a plain exponent there is none
+                    near |= ours == 0.0
+                self.check(f'slope: {op} {slope}', near.all(), *[
+                    (rows[i], g[i]) for i in np.flatnonzero(~near)][:3])
+
+
+def bounds(mg, root):
+    """For each node, the sum of the magnitudes of all contributions to its gradient; and the nodes
+    whose gradient has a reason to be another one in PyTorch."""
+    nodes, _ = mg.trace.trace(root)
+    size, odd = Counter({root: 1.0}), set()
+    for v in reversed(nodes):
+        for x, slope in zip(v._prev, map(abs, v._slopes)):
+            term = slope * size[v]
+            size[x] += term
+            usual = 1e-250 < min(slope, term) and max(slope, term) < 1e250
+            if v in odd or not (usual or slope == 0.0) or v._op == 'tanh' and slope < 1e-3:
+                odd.add(x)
+    return size, odd
+
+
+@pytest.mark.needs('torch')
+@pytest.mark.parametrize('limit', [1e3, 1e100, inf])
+def test_pytorch(mg, limit):
+    comparison = Comparison(mg)
+    for seed in range(300):
+        comparison.add(program(seed, hands=False), limit)
+    comparison.check_operations()
+    assert comparison.unexplained == []
+    counts = comparison.counts
+    assert counts['gradients'] > 900 and counts['sums'] > 4000
+    assert limit == inf or counts['gradients explained'] < 0.3 * counts['gradients'], counts

@@ -1,0 +1,212 @@
+"""Faults planted into the library, one at a time: which of them do the tests not notice?
+
+    python test/mutants.py                       # all of them, two at a time: some 30 minutes
+    python test/mutants.py nn.py trace.py        # those in these files alone
+    python test/mutants.py --tree ELSEWHERE --tests test/test_a.py --tests test/test_b.py
+
+Works on a copy of the tree. Prints what survived, and how many faults were planted in each file.
+Not every survivor is a gap in the tests: a fault may change nothing that one could see.
+"""
+import argparse
+import ast
+import copy
+import os
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = [  # in groups, those first that are quick and notice most
+    ['test/test_programs.py', 'test/test_engine.py', 'test/test_nn.py', 'test/test_trace.py'],
+    ['test/test_memory.py', 'test/test_documents.py'],
+]
+# The engine that a file's faults concern: without the tests on the other one.
+ONLY = {'engine.py': 'not compiled', '_engine.c': 'not pure'}
+
+# Faults in _engine.c: what stands there, and what stands there instead.
+IN_C = [
+]
+
+SWAPPED = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+           ast.Pow: ast.Mult, ast.Mod: ast.Mult, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE,
+           ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot,
+           ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or,
+           ast.Or: ast.And}
+KEPT = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.Pass, ast.Raise)
+
+
+def faulty(node, field):
+    """What may stand in place of this part of a syntax tree: (in words, the other part)."""
+    def negated(test):
+        return ast.UnaryOp(ast.Not(), test)
+
+    def text(x):
+        return isinstance(x, ast.Constant) and isinstance(x.value, str)
+
+    if isinstance(node, ast.stmt):
+        if not isinstance(node, KEPT) and not (isinstance(node, ast.Expr) and text(node.value)):
+            yield 'deleted', ast.Pass()
+    elif type(node) in SWAPPED:
+        other = SWAPPED[type(node)]
+        yield f'{type(node).__name__} → {other.__name__}', other()
+    elif isinstance(node, ast.UnaryOp):
+        yield 'without its sign', node.operand
+    elif isinstance(node, ast.Constant):
+        value = node.value
+        if isinstance(value, bool):
+            yield f'{not value}', ast.Constant(not value)
+        elif isinstance(value, (int, float)):
+            yield f'{value + 1}', ast.Constant(value + 1)
+        elif isinstance(value, str):
+            yield f'{value!r} changed', ast.Constant(value + 'x')
+    elif isinstance(node, (ast.Call, ast.Tuple)):
+        name = 'args' if isinstance(node, ast.Call) else 'elts'
+        items = getattr(node, name)
+        if len(items) > 1 and field != 'type' and not all(map(text, items)):
+            other = copy.copy(node)
+            setattr(other, name, [*items[:-2], items[-1], items[-2]])
+            yield 'the last two exchanged', other
+    if field in ('test', 'ifs'):
+        yield 'negated', negated(node)
+
+
+def mutants(source):
+    """(line, in words, the faulty source), for every fault that can be planted here."""
+    tree = ast.parse(source)
+
+    def below(parent):
+        for field, value in ast.iter_fields(parent):
+            if field in ('annotation', 'returns'):
+                continue  # of no effect
+            many = value if isinstance(value, list) else [value]
+            for i, node in enumerate(many):
+                # What is said to the user is words, and no fault that a test should notice.
+                if not isinstance(node, ast.AST) or isinstance(node, (ast.JoinedStr, ast.Raise)):
+                    continue
+                line = getattr(node, 'lineno', getattr(parent, 'lineno', 0))
+                for words, other in faulty(node, field):
+                    if isinstance(value, list):
+                        value[i] = other
+                    else:
+                        setattr(parent, field, other)
+                    yield line, f'{ast.unparse(node)[:60]!r}: {words}', ast.unparse(
+                        ast.fix_missing_locations(tree))
+                    if isinstance(value, list):
+                        value[i] = node
+                    else:
+                        setattr(parent, field, node)
+                if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+                    yield from below(node)
+
+    yield from below(tree)
+
+
+def mutants_in_c(source):
+    for old, new in IN_C:
+        if source.count(old) != 1:
+            sys.exit(f'{source.count(old)} times in _engine.c: {old}')
+        line = source[:source.index(old)].count('\n') + 1
+        yield line, f'{old!r}: {new!r}', source.replace(old, new)
+
+
+def build(tree):
+    """Compile the extension; whether that worked."""
+    for old in (tree / 'micrograd').glob('_engine*.so'):
+        old.unlink()
+    subprocess.run([sys.executable, 'setup.py', '-q', 'build_ext', '--inplace', '--force'],
+                   cwd=tree, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return any((tree / 'micrograd').glob('_engine*.so'))
+
+
+def limit_memory():
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30,) * 2)
+
+
+def notice(tree, groups, only, seconds):
+    """What the tests say in this tree: '' if they pass, or the line of the first failure."""
+    for group in groups:
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'pytest', '-x', '-q', '--no-header', '--tb=no',
+             '-p', 'no:randomly', '-p', 'no:cacheprovider', '-k', only, *group], cwd=tree,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            preexec_fn=limit_memory, env={**os.environ, 'PYTHONPATH': str(tree),
+                                          'PYTHONDONTWRITEBYTECODE': '1'})
+        try:
+            said, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return f'no end after {seconds} seconds'
+        finally:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait()
+        if process.returncode:
+            failures = re.findall('^(?:FAILED|ERROR) .*', said, re.M)
+            return failures[0] if failures else f'exit code {process.returncode}: {said[-300:]}'
+    return ''
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('files', nargs='*', help='default: all four')
+    parser.add_argument('--tree', type=Path, default=ROOT, help='another checkout than this one')
+    parser.add_argument('--tests', nargs='+', action='append', help='groups of files, in order')
+    parser.add_argument('--jobs', type=int, default=2)
+    parser.add_argument('--seconds', type=int, default=120, help='that a group of tests may take')
+    parser.add_argument('--verbose', action='store_true', help='show also what was noticed')
+    options = parser.parse_args()
+    groups = options.tests or TESTS
+
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
+        trees = queue.Queue()
+        for i in range(options.jobs):
+            tree = Path(folder, str(i))
+            shutil.copytree(options.tree, tree, ignore=shutil.ignore_patterns(
+                '.git', '__pycache__', 'build', '*.so', '.venv'))
+            trees.put(tree)
+            if not build(tree):
+                sys.exit('the compiled engine cannot be built')
+
+        def attempt(name, faulty_source):
+            tree = trees.get()
+            path = tree / 'micrograd' / name
+            right = path.read_text(encoding='utf-8')
+            try:
+                path.write_text(faulty_source, encoding='utf-8')
+                if name.endswith('.c') and not build(tree):
+                    return 'does not compile'
+                return notice(tree, groups, ONLY.get(name, 'not pure'), options.seconds)
+            finally:
+                path.write_text(right, encoding='utf-8')
+                if name.endswith('.c'):
+                    build(tree)
+                trees.put(tree)
+
+        for name in options.files or ['engine.py', 'nn.py', 'trace.py', '_engine.c']:
+            start = time.monotonic()
+            source = (options.tree / 'micrograd' / name).read_text(encoding='utf-8')
+            said = attempt(name, source)
+            if said:
+                sys.exit(f'{name}: the tests fail without a fault: {said}')
+            planted = list((mutants_in_c if name.endswith('.c') else mutants)(source))
+            survivors = 0
+            for (line, words, _), said in zip(planted, pool.map(
+                    lambda mutant, name=name: attempt(name, mutant[2]), planted)):
+                survivors += not said
+                if options.verbose or not said:
+                    print(f'{name}:{line}: {words}', said and f'({said})', flush=True)
+            print(f'{name}: {len(planted)} planted, {len(planted) - survivors} noticed, '
+                  f'{time.monotonic() - start:.0f} seconds', flush=True)
+
+
+if __name__ == '__main__':
+    main()
