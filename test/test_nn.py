@@ -1,0 +1,345 @@
+"""Networks: their parameters, their outputs and gradients beside PyTorch's, and their training."""
+import copy
+import math
+import pickle
+import random
+
+import numpy as np
+import pytest
+from conftest import tensor, without_gc
+
+
+def seeded(make, *args, **kwargs):
+    """A model that is the same at every time, in whatever order the tests run."""
+    random.seed(1337)
+    return make(*args, **kwargs)
+
+
+# Parameters
+
+def test_parameters_and_their_order(mg):
+    model = seeded(mg.MLP, 2, [3, 1])
+    random.seed(1337)
+    drawn = [[random.uniform(-1, 1) for _ in range(nin)] for nin in (2, 2, 2, 3)]
+    assert [p.data for p in model.parameters()] == [x for w in drawn for x in (*w, 0.0)]
+    assert all(type(p) is mg.Value and p._prev == () for p in model.parameters())
+    neurons = [n for layer in model.layers for n in layer.neurons]
+    by_hand = [p for n in neurons for p in (*n.w, n.b)]
+    by_layer = [p for layer in model.layers for p in layer.parameters()]
+    assert by_hand == by_layer == model.parameters()  # identity
+
+
+def test_zero_grad(mg):
+    model, x = seeded(mg.MLP, 2, [3, 1]), mg.Value(2.0)
+    loss = model([x, -1.0]) ** 2
+    loss.backward()
+    assert model.layers[-1].neurons[0].b.grad == 2.0 * model([2.0, -1.0]).data != 0.0
+    seen = x.grad
+    assert model.zero_grad() is None
+    assert [p.grad for p in model.parameters()] == [0.0] * 13
+    assert x.grad == seen  # not a parameter
+
+
+def test_a_module_of_ones_own(mg):
+    class Scale(mg.nn.Module):
+        def __init__(self):
+            self.k = mg.Value(3.0)
+
+        def parameters(self):
+            return [self.k]
+
+    assert mg.nn.Module().parameters() == [] and mg.nn.Module().zero_grad() is None
+    scale = Scale()
+    (scale.k * 2).backward()
+    assert scale.k.grad == 2.0
+    scale.zero_grad()
+    assert scale.k.grad == 0.0
+
+
+@pytest.mark.parametrize('make, text', [
+    (lambda mg: mg.Neuron(2), 'ReLUNeuron(2)'),
+    (lambda mg: mg.Neuron(3, nonlin=False), 'LinearNeuron(3)'),
+    (lambda mg: mg.Neuron(1, 'tanh'), 'tanhNeuron(1)'),
+    (lambda mg: mg.Layer(2, 1), 'Layer of [ReLUNeuron(2)]'),
+    (lambda mg: mg.Layer(2, 2, nonlin=False), 'Layer of [LinearNeuron(2), LinearNeuron(2)]'),
+    (lambda mg: mg.MLP(2, [2, 1]),
+     'MLP of [Layer of [ReLUNeuron(2), ReLUNeuron(2)], Layer of [LinearNeuron(2)]]'),
+    (lambda mg: mg.MLP(2, (1, 1), nonlin='tanh'),
+     'MLP of [Layer of [tanhNeuron(2)], Layer of [LinearNeuron(1)]]'),
+    (lambda mg: mg.MLP(2, [1, 1], False),
+     'MLP of [Layer of [LinearNeuron(2)], Layer of [LinearNeuron(1)]]'),
+    (lambda mg: mg.MLP(np.int64(2), np.array([1])), 'MLP of [Layer of [LinearNeuron(2)]]'),
+])
+def test_repr(mg, make, text):
+    assert repr(make(mg)) == text
+
+
+# What is refused
+
+@pytest.mark.parametrize('size', [0, -1, 1.0, 2.5, '2', None, [2], np.float64(2)], ids=repr)
+@pytest.mark.parametrize('name, make', [
+    ('nin', lambda mg, n: mg.Neuron(n)), ('nin', lambda mg, n: mg.Layer(n, 2)),
+    ('nout', lambda mg, n: mg.Layer(2, n)), ('nin', lambda mg, n: mg.MLP(n, [2, 1])),
+    ('nout', lambda mg, n: mg.MLP(2, [n])), ('nout', lambda mg, n: mg.MLP(2, [2, n])),
+])
+def test_sizes_that_are_none(mg, make, name, size):
+    with pytest.raises(ValueError) as error:
+        make(mg, size)
+    assert name in str(error.value) and repr(size) in str(error.value)
+
+
+@pytest.mark.parametrize('nouts', [16, [], (), None, mark := object()], ids=repr)
+def test_nouts_that_is_no_list_of_sizes(mg, nouts):
+    with pytest.raises(ValueError) as error:
+        mg.MLP(2, nouts)
+    for words in 'nouts', '[16, 16, 1]', repr(nouts):  # what is right, and what came
+        assert words in str(error.value)
+
+
+@pytest.mark.parametrize('nonlin', ['tan', '', None, 'data', 'label', 1.5, print])
+def test_a_nonlinearity_that_is_none(mg, nonlin):
+    for make in mg.Neuron, lambda n, nonlin: mg.MLP(n, [2, 1], nonlin=nonlin):
+        with pytest.raises(ValueError, match='no method'):
+            make(2, nonlin)
+
+
+def models(mg):
+    return mg.Neuron(2), mg.Layer(2, 1), mg.Layer(2, 3), mg.MLP(2, [3, 1]), mg.MLP(2, [1, 3])
+
+
+@pytest.mark.parametrize('n', [0, 1, 3])
+def test_a_wrong_number_of_inputs(mg, n):
+    for model in models(mg):
+        for kind in list, iter, np.array:
+            with pytest.raises(ValueError, match=f'expected 2 inputs, got {n}'):
+                model(kind([1.0] * n))
+
+
+@pytest.mark.parametrize('x', [['1', '2'], [None, 1.0], [1j, 1.0], 5.0, None])
+def test_inputs_that_are_no_numbers(mg, x):
+    for model in models(mg):
+        with pytest.raises(TypeError):
+            model(x)
+
+
+@pytest.mark.parametrize('kind', [list, tuple, np.array])
+def test_a_model_takes_one_point(mg, kind):
+    for model in models(mg)[1:]:
+        with pytest.raises(TypeError, match='one point'):
+            model(kind([[1.0, 2.0], [3.0, 4.0]]))
+
+
+# Outputs
+
+@pytest.mark.parametrize('nonlin, function', [
+    (True, lambda x: max(x, 0.0)), (False, lambda x: x), ('relu', lambda x: max(x, 0.0)),
+    ('tanh', math.tanh), ('exp', math.exp),
+])
+@pytest.mark.parametrize('x', [[1.0, -2.0], [-1.0, 2.0]])
+def test_neuron(mg, nonlin, function, x):
+    n = seeded(mg.Neuron, 2, nonlin=nonlin)
+    n.b.data = 0.25
+    assert n(x).data == function(0.25 + n.w[0].data * x[0] + n.w[1].data * x[1])
+    layer = seeded(mg.Layer, 2, 3, nonlin=nonlin)
+    assert [y.data for y in layer(x)] == [n(x).data for n in layer.neurons]
+
+
+@pytest.mark.parametrize('inputs', [tuple, iter, np.array, np.float32, lambda x: (i for i in x)])
+def test_inputs_of_any_kind(mg, inputs):
+    x = [1.0, -2.0]  # float32 has both
+    for model in mg.Neuron(2), mg.Layer(2, 1), mg.MLP(2, [3, 1]):
+        assert model(inputs(x)).data == model(x).data == model(map(mg.Value, x)).data
+
+
+def test_a_model_of_one_input_takes_the_output_of_another(mg):
+    first, second = seeded(mg.MLP, 2, [3, 1]), mg.MLP(1, [3, 1])
+    hidden = first([1.0, -2.0])
+    assert second(hidden).data == second([hidden.data]).data
+
+
+# Training
+
+def train(model, data, steps):
+    """Some steps of gradient descent with momentum; the losses."""
+    losses = []
+    for _ in range(steps):
+        loss = sum((model(x) - y) ** 2 for x, y in data) * (1.0 / len(data))
+        model.zero_grad()
+        loss.backward()
+        for p in model.parameters():
+            p.m = 0.5 * getattr(p, 'm', 0.0) + p.grad
+            p.data -= 0.05 * p.m
+        losses.append(loss.data)
+    return losses
+
+
+@pytest.mark.parametrize('clone', [copy.deepcopy, *(
+    lambda m, protocol=p: pickle.loads(pickle.dumps(m, protocol)) for p in (0, 2, 5))])
+def test_a_trained_model_arrives_whole_and_trains_on(mg, clone):
+    data = [([x, y], x * y) for x in (-1.0, 0.5) for y in (-0.5, 1.0, 2.0)]
+    model = seeded(mg.MLP, 2, [4, 1], nonlin='tanh')
+    before = train(model, data, 5)
+    twin = clone(model)
+    assert repr(twin) == repr(model)
+    assert [(p.data, p.grad, vars(p)) for p in twin.parameters()] == [
+        (p.data, p.grad, {'m': p.m}) for p in model.parameters()]
+    after = train(model, data, 5)
+    assert train(twin, data, 5) == after and after[-1] < before[0]
+
+
+def in_torch(model):
+    """The model in PyTorch: a matrix per layer, rows of weights and a bias, and the function."""
+    import torch
+    matrices = [tensor([[p.data for p in n.parameters()] for n in layer.neurons])
+                for layer in model.layers]
+
+    def forward(x):
+        for m in matrices:
+            x = x @ m[:, :-1].T + m[:, -1]
+            nonlin = model.layers[0].neurons[0].nonlin
+            if m is not matrices[-1]:
+                x = torch.relu(x) if nonlin is True else getattr(torch, nonlin)(x)
+        return x
+
+    return matrices, forward
+
+
+@pytest.mark.needs('torch')
+@pytest.mark.parametrize('nonlin', [True, 'tanh'])
+@pytest.mark.parametrize('nouts', [[1], [3, 1], [4, 1, 2], [1, 1, 1], [5, 4, 3]])
+def test_beside_pytorch(mg, nouts, nonlin):
+    # A layer of one neuron returns a Value, not a list, also in the middle.
+    model = seeded(mg.MLP, 2, nouts, nonlin=nonlin)
+    for p in model.parameters():
+        p.data += 0.125  # biases that matter
+    matrices, forward = in_torch(model)
+    x, x_torch = [mg.Value(1.5), mg.Value(-0.5)], tensor([1.5, -0.5])
+    out = model(x)
+    assert isinstance(out, list) == (nouts[-1] > 1)
+    out = out if isinstance(out, list) else [out]
+    out_torch = forward(x_torch)
+    assert [y.data for y in out] == pytest.approx(out_torch.tolist(), rel=1e-12)
+    sum(y * y for y in out).backward()
+    (out_torch * out_torch).sum().backward()
+    assert [p.grad for p in (*x, *model.parameters())] == pytest.approx(
+        [g for t in (x_torch, *matrices) for g in t.grad.flatten().tolist()], rel=1e-12)
+
+
+def adam_step(parameters, t, rate=0.02, beta1=0.9, beta2=0.999, eps=1e-8):
+    """The t-th step of Adam, t = 1, 2, …: p.m and p.v are running means of grad and grad²."""
+    for p in parameters:
+        p.m = beta1 * getattr(p, 'm', 0.0) + (1 - beta1) * p.grad
+        p.v = beta2 * getattr(p, 'v', 0.0) + (1 - beta2) * p.grad ** 2
+        m, v = p.m / (1 - beta1 ** t), p.v / (1 - beta2 ** t)
+        p.data -= rate * m / (math.sqrt(v) + eps)
+
+
+def cross_entropy(logits, label):
+    """-log softmax(logits)[label]; what is taken off first keeps exp within range."""
+    top = max(v.data for v in logits)
+    return top + sum((v - top).exp() for v in logits).log() - logits[label]
+
+
+@pytest.mark.needs('torch')
+def test_a_classifier_trained_by_adam(mg):
+    import torch
+    labels = [i % 3 for i in range(12)]
+    model = seeded(mg.MLP, 2, [6, 3], nonlin='tanh')
+    points = [[random.gauss(y, 1), random.gauss(-y, 1)] for y in labels]
+    matrices, forward = in_torch(model)
+    theirs = torch.optim.Adam(matrices, lr=0.02)
+    for t in range(1, 11):
+        loss = sum(cross_entropy(model(x), y) for x, y in zip(points, labels)) / len(points)
+        model.zero_grad()
+        loss.backward()
+        adam_step(model.parameters(), t)
+        out = forward(torch.tensor(points, dtype=torch.float64))
+        expected = torch.nn.functional.cross_entropy(out, torch.tensor(labels))
+        theirs.zero_grad()
+        expected.backward()
+        theirs.step()
+        assert loss.data == pytest.approx(expected.item(), rel=1e-10)
+    assert [p.data for p in model.parameters()] == pytest.approx(
+        [x for m in matrices for x in m.flatten().tolist()], rel=1e-9)
+
+
+# A block of self-attention with RMS normalization: what people build out of scalars
+
+def dot(x, y):
+    return sum(a * b for a, b in zip(x, y))
+
+
+def softmax(logits):
+    top = max(v.data for v in logits)
+    exps = [(v - top).exp() for v in logits]
+    total = sum(exps)
+    return [e / total for e in exps]
+
+
+def attention(tokens, wq, wk, wv, heads):
+    """Causal self-attention on the normalized tokens, added to the tokens."""
+    normal = [[a * (dot(x, x) / len(x) + 1e-5) ** -0.5 for a in x] for x in tokens]
+    q, k, v = ([[dot(row, x) for row in w] for x in normal] for w in (wq, wk, wv))
+    size, out = len(wq) // heads, []
+    for t, x in enumerate(tokens):
+        mixed = []
+        for h in range(0, len(x), size):
+            part = slice(h, h + size)
+            weights = softmax([dot(q[t][part], k[s][part]) / size ** 0.5 for s in range(t + 1)])
+            mixed += [dot(weights, [v[s][i] for s in range(t + 1)]) for i in range(h, h + size)]
+        out.append([a + b for a, b in zip(x, mixed)])
+    return out
+
+
+@pytest.mark.needs('torch')
+def test_self_attention(mg):
+    from torch.nn.functional import rms_norm, scaled_dot_product_attention
+    n, width, heads, rng = 5, 8, 2, random.Random(1)
+    start = [[[rng.gauss(0, 1) for _ in range(width)] for _ in range(rows)]
+             for rows in (n, width, width, width)]
+    ours = [[[*map(mg.Value, row)] for row in matrix] for matrix in start]
+    theirs = [*map(tensor, start)]
+    normal = rms_norm(theirs[0], (width,), eps=1e-5)
+    q, k, v = ((normal @ w.T).view(n, heads, -1).transpose(0, 1) for w in theirs[1:])
+    mixed = scaled_dot_product_attention(q, k, v, is_causal=True)
+    expected = theirs[0] + mixed.transpose(0, 1).reshape(n, width)
+    out = attention(*ours, heads)
+    assert [v.data for x in out for v in x] == pytest.approx(expected.flatten().tolist(), rel=1e-11)
+    sum(v ** 2 for x in out for v in x).backward()
+    (expected ** 2).sum().backward()
+    for matrix, t in zip(ours, theirs):
+        assert [v.grad for row in matrix for v in row] == pytest.approx(
+            t.grad.flatten().tolist(), rel=1e-9, abs=1e-12)
+
+
+# The published run
+
+def demo(model, points, labels):
+    """The demo's training: the loss at each step, and how many points are on the right side."""
+    for k in range(100):
+        scores = [model(x) for x in points]
+        margins = [(1 + -y * score).relu() for y, score in zip(labels, scores)]
+        loss = sum(margins) * (1.0 / len(margins)) + 1e-4 * sum(p * p for p in model.parameters())
+        model.zero_grad()
+        loss.backward()
+        for p in model.parameters():
+            p.data -= (1.0 - 0.9 * k / 100) * p.grad
+        yield loss.data, sum((y > 0) == (score.data > 0) for y, score in zip(labels, scores))
+
+
+PUBLISHED = {  # step: loss, accuracy in %
+    0: (0.8958441028683222, 50), 1: (1.7235905336972022, 81), 2: (0.7429006313851131, 77),
+    5: (0.313545481918522, 86), 9: (0.2704862551637922, 91), 99: (0.010978370135492717, 100)}
+
+
+@pytest.mark.needs('sklearn')
+def test_the_published_run(mg):
+    from sklearn.datasets import make_moons
+    np.random.seed(1337)
+    x, y = make_moons(n_samples=100, noise=0.1)
+    model = seeded(mg.MLP, 2, [16, 16, 1])
+    assert len(model.parameters()) == 337
+    with without_gc():
+        run = [*demo(model, x.tolist(), (y * 2 - 1).tolist())]
+    for step, (loss, right) in PUBLISHED.items():
+        assert run[step] == (pytest.approx(loss, rel=1e-9), right), step
