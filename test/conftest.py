@@ -1,7 +1,7 @@
 """What is tested, and where:
 
     test_engine.py     what a Value promises, each promise once, on both engines
-    test_nn.py         networks: their parameters, their training beside PyTorch's, the published run
+    test_nn.py         networks: parameters, training beside PyTorch's, the published run
     test_trace.py      pictures of graphs
     test_programs.py   random programs: both engines to the bit, and PyTorch; programs.py draws them
     test_memory.py     memory given back; threads, forks, Ctrl-C, and when memory runs out
@@ -76,8 +76,7 @@ def python(mg, code, *args, stdin=None, **environment):
     """What a program prints, in a process of its own, on the engine of `mg`."""
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get('PYTHONPATH')]))
     done = subprocess.run(
-        [sys.executable, '-c', code, *args], input=stdin, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, timeout=300, env={
+        [sys.executable, '-c', code, *args], input=stdin, capture_output=True, timeout=300, env={
             **os.environ, 'MICROGRAD_PURE': str(int(mg.pure)), 'PYTHONPATH': path, **environment})
     assert done.returncode == 0, done.stdout.decode()[-2000:] + done.stderr.decode()[-3000:]
     return done.stdout

@@ -9,6 +9,7 @@ Not every survivor is a gap in the tests: a fault may change nothing that one co
 """
 import argparse
 import ast
+import contextlib
 import copy
 import os
 import queue
@@ -144,10 +145,8 @@ def notice(tree, groups, only, seconds):
         except subprocess.TimeoutExpired:
             return f'no end after {seconds} seconds'
         finally:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             process.wait()
         if process.returncode:
             failures = re.findall('^(?:FAILED|ERROR) .*', said, re.M)

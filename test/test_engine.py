@@ -597,5 +597,5 @@ def test_the_package(mg):
 
 
 def test_it_needs_the_standard_library_alone(mg):
-    code = "import sys, micrograd.nn, micrograd.trace; print({'numpy', 'graphviz'} & {*sys.modules})"
-    assert python(mg, code).split() == [b'set()']
+    code = 'import micrograd.nn, micrograd.trace, sys; print(*sys.modules)'
+    assert not {b'numpy', b'graphviz'} & {*python(mg, code).split()}

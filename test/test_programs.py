@@ -19,7 +19,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 from conftest import load, tensor
-from programs import FUNCTIONS, INEXACT, OPERATORS, constant, describe, random_program, run, shrink
+from programs import FUNCTIONS, INEXACT, OPERATORS, constant, random_program, run, shrink
 
 inf = math.inf
 
@@ -218,7 +218,7 @@ def bounds(mg, root):
         for x, slope in zip(v._prev, map(abs, v._slopes)):
             term = slope * size[v]
             size[x] += term
-            usual = 1e-250 < min(slope, term) and max(slope, term) < 1e250
+            usual = min(slope, term) > 1e-250 and max(slope, term) < 1e250
             if v in odd or not (usual or slope == 0.0) or v._op == 'tanh' and slope < 1e-3:
                 odd.add(x)
     return size, odd
