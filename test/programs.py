@@ -122,10 +122,11 @@ def run(program, engine, settle=lambda i, v: v):
     """
     nodes, steps = [engine.Value(1.0)], []
 
+    def single(x):
+        return constant(x) if isinstance(x, str) else nodes[~(x % len(nodes))]
+
     def operand(x):
-        if isinstance(x, str):
-            return constant(x)
-        return nodes[~(x % len(nodes))] if isinstance(x, int) else [*map(operand, x)]
+        return [*map(single, x)] if isinstance(x, list) else single(x)
 
     operations = {
         'Value': engine.Value, 'node': engine.node, 'sumprod': engine.sumprod,

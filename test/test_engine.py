@@ -248,9 +248,11 @@ def test_the_other_side_may_know_what_to_do(mg):
 
 def test_numpys_arrays(mg):
     v, x = mg.Value(3.0), np.array([1.0, 2.0])
-    for array in x, x.reshape(2, 1), np.ma.masked_array(x, [0, 1]), x.astype(int):
-        for op in OPERATORS.values():
+    for array in x, x.reshape(2, 1), x.astype(int), np.ma.masked_array(x, [0, 1]):
+        for name, op in OPERATORS.items():
             for left, right in (v, array), (array, v):
+                if name in ('/', '**') and isinstance(array, np.ma.MaskedArray):
+                    continue  # for these it wants to know whether a number is finite
                 out = op(left, right)
                 assert isinstance(out, type(array)) and out.dtype == object
                 numbers = [3.0 if y is v else np.asarray(y, float) for y in (left, right)]
@@ -356,19 +358,28 @@ def test_subclasses(mg):
         assert type(f(p)) is mg.Value and f(p)._prev == (p,)
 
 
-def test_a_class_says_how_it_is_made(mg, monkeypatch):
+def test_a_class_says_how_it_is_made(mg):
     class Shape(mg.Value, ABC):
         @abstractmethod
         def area(self):
             pass
 
+    class Unit(mg.Value):
+        def __new__(cls, *args):
+            return super().__new__(cls) if args else 'nothing'
+
+        def __init__(self, data):
+            pass
+
     with pytest.raises(TypeError, match='abstract'):
         Shape(1.0)
+    assert Unit() == 'nothing' and describe(Unit(2.0)) == describe(mg.Value(0.0))
     bare = mg.Value.__new__(mg.Value, 'whatever')
     assert describe(bare) == describe(mg.Value(0.0)) and bare.label == ''
-    made, new = [], mg.Value.__new__
-    monkeypatch.setattr(mg.Value, '__new__', lambda cls, *_: made.append(1) or new(cls))
-    assert mg.Value(2.0).data == 2.0 and len(made) == 1
+    # In a process of its own: CPython does not take back what this does to a class in C.
+    python(mg, 'from micrograd import Value; made = [];'
+               'Value.__new__ = lambda cls, x: made.append(x) or object.__new__(cls);'
+               'assert Value(2.0).data == 2.0 and made == [2.0]')
 
 
 # backward()
