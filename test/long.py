@@ -1,0 +1,115 @@
+"""The long checks: very many random graphs, and memory over a long time and at a large size.
+
+    python test/long.py                                          # all of it: 40 minutes
+    python test/long.py --graphs 1000 --steps 200 --nodes 100000
+
+100,000 random programs run on both engines, to the bit, and on PyTorch (test_programs.py says how
+that is compared). Each engine trains the demo's net for 10,000 steps; it builds, backpropagates and
+drops a chain of ten million nodes; all without the garbage collector. Prints what was measured.
+Exits with 1 where something disagrees, memory grew, or was not given back.
+"""
+import argparse
+import gc
+import json
+import random
+import sys
+import warnings
+from types import SimpleNamespace
+
+from bench import memory, moons_step
+from conftest import load, python
+from test_programs import LIMITS, Comparison, program, same
+
+MB = 2 ** 20
+BYTES = {'compiled': (84, 40), 'pure': (160, 130)}  # a node: the graph, and for backward()
+
+
+def compare(graphs):
+    """How many random programs disagree, on both engines or with PyTorch."""
+    import torch
+    torch.set_num_threads(1)
+    warnings.simplefilter('ignore', RuntimeWarning)  # NumPy's, about inf and nan
+    pure, compiled = load(True), load(False)
+    comparison, differ = Comparison(pure), 0
+    for seed in range(graphs):
+        steps = program(seed, 250)
+        if compiled and not same(pure, compiled, steps):
+            differ += 1
+            print('the engines differ:', steps)
+        comparison.add(program(seed, 250, hands=False), LIMITS[seed % len(LIMITS)])
+        if seed % 1000 == 999 or seed == graphs - 1:
+            comparison.check_operations()
+            comparison.operations.clear()
+    for what, n in sorted(comparison.counts.items()):
+        print(f'{n:>14,}  {what}')
+    for example in comparison.unexplained[:10]:
+        print('unexplained:', *example)
+    print(f'{graphs:,} programs: {differ} differ on the engines, '
+          f'{len(comparison.unexplained)} unexplained beside PyTorch', flush=True)
+    return differ + len(comparison.unexplained)
+
+
+def train(steps):
+    """What is in use after the first tenth of the steps, and the most after any later one."""
+    from micrograd.engine import Value
+    gc.disable()
+    random.seed(1337)
+    step, warm, most = moons_step(), None, [0, 0, 0]
+    for k in range(steps):
+        step()
+        if k >= steps // 10:
+            # A type counts its instances: every one of them refers to it.
+            now = [memory('VmRSS'), sys.getallocatedblocks(), sys.getrefcount(Value)]
+            warm = warm or now
+            most = list(map(max, most, now))
+    print(json.dumps([warm, most]))
+
+
+def chain(nodes):
+    """The memory in use before a chain of so many nodes, with it, the most of all, and after it."""
+    from micrograd.engine import Value
+    gc.disable()
+    c, x = Value(0.999), Value(1.0)
+    before = memory('VmRSS')
+    for _ in range(nodes // 2):
+        x = x * c + c
+    built = memory('VmRSS')
+    x.backward()
+    most = memory('VmHWM')
+    del x
+    print(json.dumps([before, built, most, memory('VmRSS')]))
+
+
+def fresh(engine, call):
+    """What a function of this file prints, in a process of its own, on that engine."""
+    return json.loads(python(SimpleNamespace(pure=engine == 'pure'), f'import long; long.{call}',
+                             timeout=None))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--graphs', type=int, default=100_000)
+    parser.add_argument('--steps', type=int, default=10_000, help='of training')
+    parser.add_argument('--nodes', type=int, default=10_000_000, help='of the chain')
+    options = parser.parse_args()
+    failures = 0
+    for engine, (graph, extra) in BYTES.items():
+        before, built, most, after = fresh(engine, f'chain({options.nodes})')
+        held, more = (built - before) / options.nodes, (most - built) / options.nodes
+        good = held <= graph and more <= extra and after - before <= 10 * MB
+        print(f'{engine}: {options.nodes:,} nodes: {held:.1f} bytes a node, {more:.1f} more in '
+              f'backward(); dropped: {(after - before) / MB:.1f} MB kept'
+              f'{"" if good else "  FAILED"}', flush=True)
+        warm, most = fresh(engine, f'train({options.steps})')
+        grown, blocks, values = (after - before for before, after in zip(warm, most))
+        fine = grown <= 4 * MB and blocks <= 500 and values == 0
+        print(f'{engine}: {options.steps:,} steps: {warm[0] / MB:.1f} MB after a tenth of them; '
+              f'then at most {grown / 1024:,.0f} kB, {blocks} blocks, {values} Values more'
+              f'{"" if fine else "  FAILED"}', flush=True)
+        failures += (not good) + (not fine)
+    failures += compare(options.graphs)
+    return int(failures > 0)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""What the READMEs and the notebooks show is what happens."""
+import ast
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import PACKAGE, python
+
+ROOT = Path(__file__).resolve().parent.parent
+READMES = [ROOT / 'README.md', ROOT / 'README.vi.md']
+NOTEBOOKS = ['demo.ipynb', 'trace_graph.ipynb']
+
+
+def blocks(path, language=r'\w+'):
+    return re.findall(rf'^```({language})\n(.*?)^```', path.read_text('utf-8'), re.M | re.S)
+
+
+def printed(code):
+    """What a block says that it prints: the comments behind its prints."""
+    return [line.partition('  # ')[2] for line in code.splitlines() if 'print(' in line]
+
+
+# The READMEs
+
+@pytest.mark.parametrize('code', [code for _, code in blocks(READMES[0], 'python')],
+                         ids=lambda code: re.findall(r'\w+', code)[-1])
+def test_a_block_of_python_prints_what_it_says(mg, code, capfd, monkeypatch, tmp_path):
+    for module in re.findall(r'^ *(?:import|from) (\w+)', code, re.M):
+        pytest.importorskip(module)
+    if 'draw_dot' in code:
+        pytest.importorskip('graphviz')
+        shutil.which('dot') or pytest.skip('dot is missing')
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, 'README.md', 'exec'), {'__name__': '__main__'})
+    assert capfd.readouterr().out.splitlines() == printed(code)
+
+
+def test_the_code_is_the_same_in_both_languages():
+    def plain(code):
+        return [line if 'print(' in line else re.sub(' *#.*', '', line)
+                for line in code.splitlines()]
+
+    english, vietnamese = ([(language, plain(code)) for language, code in blocks(path)]
+                           for path in READMES)
+    assert english == vietnamese and len(english) > 6
+
+
+@pytest.mark.parametrize('path', READMES, ids=lambda path: path.name)
+def test_what_it_links_to_is_there(path):
+    text = path.read_text('utf-8')
+    links = re.findall(r'\]\((?!https?:)(.*?)\)', text) + re.findall(r'src="(.*?)"', text)
+    assert len(links) > 8 and not [link for link in links if not (ROOT / link).exists()]
+
+
+def lines_of_code(path):
+    """The lines that are neither blank nor comment nor docstring."""
+    source = path.read_text('utf-8')
+    words = {n for node in ast.walk(ast.parse(source))
+             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+             for n in range(node.lineno, node.end_lineno + 1)}
+    return sum(bool(line.split('#')[0].strip()) and n not in words
+               for n, line in enumerate(source.splitlines(), 1))
+
+
+def test_one_reads_no_more_lines_than_it_says():
+    said = re.findall(r'\(micrograd/(\w+\.py)\) (?:is|are) (\d+)', READMES[0].read_text('utf-8'))
+    assert {name: lines_of_code(PACKAGE / name) <= int(n) for name, n in said} == {
+        'engine.py': True, 'nn.py': True}
+
+
+WORKERS = """
+import random
+from joblib import Parallel, delayed
+from micrograd.nn import MLP
+
+def gradients(model, points):
+    model.zero_grad()
+    sum((model(x) - x[0] * x[1]) ** 2 for x in points).backward()
+    return [p.grad for p in model.parameters()]
+
+random.seed(1)
+points = [(random.uniform(-1, 1), random.uniform(-1, 1)) for _ in range(20)]
+model = MLP(2, [4, 1])
+with Parallel(n_jobs=2) as parallel:
+    shares = parallel(delayed(gradients)(model, points[i::2]) for i in range(2))
+for together, *parts in zip(gradients(model, points), *shares):
+    assert abs(together - sum(parts)) < 1e-12 and together
+"""
+
+
+@pytest.mark.needs('joblib')
+def test_the_gradients_of_workers_add(mg):
+    python(mg, WORKERS)
+
+
+# The notebooks
+
+def read(name):
+    import nbformat
+    return nbformat.read(ROOT / name, as_version=4)
+
+
+@pytest.fixture(scope='session')
+def executed(tmp_path_factory):
+    """A function that runs a notebook in a copy of the tree: (notebook, folder), once for all."""
+    def execute(name, folder):
+        import nbclient
+        notebook = read(name)
+        for cell in notebook.cells:
+            if cell.cell_type == 'code':
+                cell.outputs, cell.execution_count = [], None
+        shutil.copytree(PACKAGE, folder / 'micrograd',
+                        ignore=shutil.ignore_patterns('__pycache__'))
+        nbclient.NotebookClient(notebook, timeout=600, kernel_name='python3',
+                                resources={'metadata': {'path': str(folder)}}).execute()
+        return notebook, folder
+
+    with ThreadPoolExecutor() as pool:  # side by side, since they take long
+        running = {}
+
+        def run(name):
+            for each in NOTEBOOKS:
+                if each not in running:
+                    running[each] = pool.submit(execute, each, tmp_path_factory.mktemp('tree'))
+            return running[name].result()
+
+        yield run
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == 'code']
+
+
+def texts(svg):
+    """What is written in a picture, and the names of what is drawn in a graph."""
+    return sorted(re.findall(r'<(?:text|title)\b[^>]*>(.*?)</', svg, re.S))
+
+
+def shown(notebook):
+    """What every cell prints, and what is written in its pictures."""
+    return [[''.join(out.get('text', '')) or texts(''.join(out['data'].get('image/svg+xml', '')))
+             for out in cell.outputs] for cell in code_cells(notebook)]
+
+
+needed = pytest.mark.needs('nbclient', 'nbformat', 'ipykernel', 'sklearn', 'matplotlib',
+                           'graphviz', 'dot')
+
+
+@pytest.mark.needs('nbformat')
+@pytest.mark.parametrize('name', NOTEBOOKS)
+def test_a_notebook_is_committed_as_it_was_executed(name):
+    import nbformat
+    notebook = read(name)
+    nbformat.validate(notebook)
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == [*range(1, len(cells) + 1)]
+    assert not [out for cell in cells for out in cell.outputs if out.output_type == 'error']
+    assert len((ROOT / name).read_bytes()) < 150_000
+
+
+@needed
+@pytest.mark.parametrize('name', NOTEBOOKS)
+def test_a_notebook_shows_what_is_committed(executed, name):
+    notebook, folder = executed(name)
+    assert shown(notebook) == shown(read(name))
+    assert sorted(path.name for path in folder.iterdir()) == ['micrograd', 'out']
+
+
+@needed
+def test_moon_mlp(executed):
+    from matplotlib.image import imread
+    folder = executed('demo.ipynb')[1]
+    new, old = imread(folder / 'out' / 'moon_mlp.png'), imread(ROOT / 'moon_mlp.png')
+    assert new.shape == old.shape
+    difference = abs(new - old)
+    assert difference.mean() < 0.01  # of a scale from 0 to 1
+    assert (difference.max(axis=2) > 0.2).mean() < 0.02
+
+
+@needed
+def test_gout(executed):
+    new = (executed('trace_graph.ipynb')[1] / 'out' / 'gout.svg').read_text('utf-8')
+    assert texts(new) == texts((ROOT / 'gout.svg').read_text('utf-8'))
