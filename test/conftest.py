@@ -76,8 +76,8 @@ def python(mg, code, *args, stdin=None, timeout=300, **environment):
     """What a program prints, in a process of its own, on the engine of `mg`."""
     path = os.pathsep.join([str(PACKAGE.parent), str(Path(__file__).parent)])
     done = subprocess.run(
-        [sys.executable, '-c', code, *args], input=stdin, capture_output=True, timeout=timeout, env={
-            **os.environ, 'MICROGRAD_PURE': str(int(mg.pure)), 'PYTHONPATH': path, **environment})
+        [sys.executable, '-c', code, *args], input=stdin, capture_output=True, timeout=timeout,
+        env={**os.environ, 'MICROGRAD_PURE': str(int(mg.pure)), 'PYTHONPATH': path, **environment})
     assert done.returncode == 0, done.stdout.decode()[-2000:] + done.stderr.decode()[-3000:]
     return done.stdout
 

@@ -1,5 +1,6 @@
 """Nothing leaks, nothing is freed too early, and nothing runs too deep; in threads and forks, after
 Ctrl-C, and when there is no memory left."""
+import contextlib
 import copy
 import copyreg
 import gc
@@ -135,10 +136,9 @@ def test_all_else(mg):
     def work():
         for call in calls:
             for _ in range(20):
-                try:
+                with contextlib.suppress(TypeError, ValueError, ArithmeticError, LookupError,
+                                         AttributeError):
                     call()
-                except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
-                    pass
 
     assert_stays(work, v, s, u, big, fails, Sub, *watched(mg), leak=20)
 
@@ -447,7 +447,7 @@ def test_the_python_engine_serves_in_a_subinterpreter(mg, order):
 # Interruptions
 
 def test_after_ctrl_c_the_next_gradients_are_right(mg):
-    # At each line of the Python engine in turn. The compiled one has none that could be interrupted.
+    # At each line of the Python engine in turn. The compiled one has none to be interrupted at.
     x, y = mg.Value(2.0), mg.Value(-3.0)
     root = mg.sumprod([x, y], [y, 2.0], -x) * (x / -y) ** y + x.tanh()
     root.backward()
