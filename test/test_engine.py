@@ -4,7 +4,6 @@ import math
 import operator
 import pickle
 import re
-import weakref
 from abc import ABC, abstractmethod
 from decimal import Decimal
 from fractions import Fraction
@@ -12,7 +11,7 @@ from numbers import Real
 
 import numpy as np
 import pytest
-from conftest import count, load, python, without_gc
+from conftest import load, python
 from programs import FUNCTIONS, OPERATORS, describe
 
 inf, nan = math.inf, math.nan
@@ -20,24 +19,6 @@ OWN_OPERATION = re.escape('micrograd.engine.node(data, op, a, da, b, db)')
 
 
 # Operations
-
-def test_the_published_expression(mg):
-    a, b = mg.Value(-4), mg.Value(2)
-    c = a + b
-    d = a * b + b**3
-    c += c + 1
-    c += 1 + c + (-a)
-    d += d * 2 + (b + a).relu()
-    d += 3 * d + (b - a).relu()
-    e = c - d
-    f = e**2
-    g = f / 2
-    g += 10 / f
-    g.backward()
-    assert (g.data, a.grad, b.grad) == pytest.approx(
-        (24.70408163265306, 138.8338192419825, 645.5772594752186), rel=1e-15)
-    assert f'{g.data:.4f} {a.grad:.4f} {b.grad:.4f}' == '24.7041 138.8338 645.5773'
-
 
 @pytest.mark.parametrize('make, name, data, slopes', [
     (lambda a, b: a + b, '+', 7.0, (1.0, 1.0)),
@@ -81,13 +62,6 @@ def test_a_plain_number_becomes_a_leaf(mg, op):
                 assert out._prev == (v,)
 
 
-def test_in_place_operators_make_new_nodes(mg):
-    for op in operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow:
-        x = a = mg.Value(3.0)
-        x = op(x, 2.0)
-        assert x is not a and x._prev[0] is a and a.data == 3.0
-
-
 @pytest.mark.parametrize('x, k, data, slope', [
     (0.0, 0, 1.0, 0.0), (0.0, 0.5, 0.0, inf), (0.0, 1, 0.0, 1.0), (0.0, 2, 0.0, 0.0),
     (-0.0, 0.5, 0.0, inf), (-3.0, 2, 9.0, -6.0), (-2.0, -3, -0.125, -3 / 16),
@@ -102,24 +76,6 @@ def test_power(mg, x, k, data, slope):
     base, exponent = mg.Value(x), mg.Value(k)
     for out in base ** k, base ** exponent, x ** exponent:
         assert (out.data, out._slopes[0]) == pytest.approx((data, slope), rel=1e-12)
-
-
-@pytest.mark.parametrize('x, k, slope', [
-    (2.0, 3.0, 8.0 * math.log(2.0)), (0.0, 0.0, 0.0), (0.0, 2.0, 0.0), (0.0, inf, 0.0),
-    (0.0, -inf, -inf), (-2.0, 2.0, nan), (1.0, 5.0, 0.0), (inf, 1.0, inf),
-])
-def test_slope_of_an_exponent(mg, x, k, slope):
-    for out in mg.Value(x) ** mg.Value(k), x ** mg.Value(k):
-        assert out._slopes[1] == pytest.approx(slope, rel=1e-15, nan_ok=True)
-
-
-@pytest.mark.parametrize('x, data, slope', [
-    (-1.0, 0.0, 0.0), (-0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (5e-324, 5e-324, 1.0),
-    (inf, inf, 1.0), (-inf, 0.0, 0.0), (nan, nan, 1.0),
-])
-def test_relu(mg, x, data, slope):
-    out = mg.Value(x).relu()
-    assert (out.data, *out._slopes) == pytest.approx((data, slope), abs=0.0, nan_ok=True)
 
 
 @pytest.mark.parametrize('ours, floats', [
@@ -302,13 +258,6 @@ def test_an_assigned_backward_is_refused(mg):
             v._backward = lambda: None
 
 
-def test_nothing_is_no_number(mg):
-    with pytest.raises(TypeError):
-        mg.Value()
-    with pytest.raises(TypeError):
-        mg.Value(label='x')
-
-
 def test_own_attributes(mg):
     v = mg.Value(1) * 2
     v.m, v._color = 0.0, 'red'
@@ -431,39 +380,6 @@ def test_each_node_once(mg):
     assert v.grad == x.data == 2.0 ** 200
 
 
-def test_a_chain_of_a_million_nodes(mg):
-    class Token:
-        pass
-
-    with without_gc():
-        base, c, first = count(mg), mg.Value(1.0), mg.Value(0.0)
-        first.token = Token()
-        x, gone = first, weakref.ref(first.token)
-        for _ in range(350_000):
-            x = x + c
-            x = c + x
-            x = -x
-        x.backward()
-        assert (first.grad, c.grad, x.data) == (1.0, 0.0, 0.0)
-        del first
-        assert gone() is not None
-        del x, c
-        assert gone() is None
-        assert count(mg) == base
-
-
-def test_a_broad_tree(mg):
-    with without_gc():
-        base = count(mg)
-        level = leaves = [mg.Value(1.0) for _ in range(2**16)]
-        while len(level) > 1:
-            level = [*map(operator.add, level[::2], level[1::2])]
-        level[0].backward()
-        assert level[0].data == sum(v.grad for v in leaves) == 2**16
-        del level, leaves
-        assert count(mg) == base
-
-
 # An operation of one's own
 
 def test_node(mg):
@@ -481,17 +397,6 @@ def test_node(mg):
     assert (named._prev, named._slopes) == ((a,), (2.0,))
 
 
-@pytest.mark.parametrize('args', [
-    (1.0, 'f', 2.0, 1.0), (1.0, 'f', None, 1.0), (1.0, 'f', 'a', 1.0, 2.0, 1.0),
-    (1.0, None, 'a', 1.0), (1.0, b'f', 'a', 1.0), (1.0, 'f'), (1.0, 'f', 'a'),
-    (1.0, 'f', 'a', 1.0, 'a', 1.0, 1.0),
-])
-def test_node_takes_no_other_arguments(mg, args):
-    a = mg.Value(1.0)
-    with pytest.raises(TypeError):
-        mg.node(*(a if x == 'a' else x for x in args))
-
-
 # sumprod
 
 @pytest.mark.parametrize('kind', [
@@ -501,23 +406,22 @@ def test_sumprod_of_anything_to_iterate_over(mg, kind):
     assert mg.sumprod(kind(w), kind(x), 1.0).data == mg.sumprod(w, x, 1.0).data == -19.0
     with pytest.raises(ValueError, match='^expected 2 inputs, got 3$'):
         mg.sumprod(kind(w), kind([1.0, 2.0, 3.0]), w[0])
+    assert mg.sumprod(kind([]), [], w[0]) is w[0] and mg.sumprod([], kind([]), 2.5) == 2.5
 
 
-def test_sumprod_of_nothing_is_its_start(mg):
-    v = mg.Value(1.0)
-    assert mg.sumprod([], (), v) is v and mg.sumprod([], iter(()), 2.5) == 2.5
-
-
-def test_sumprod_errors(mg):
-    v = mg.Value(1.0)
-    for args in (5.0, [v], v), ([v], None, v), (v, [v], v), ([v], [v], 'a'), ([v], [{}], v), (), (
-            [v], [v]), ([v], [v], v, v):
-        with pytest.raises(TypeError):
-            mg.sumprod(*args)
-    with pytest.raises(TypeError, match='keyword|positional'):
-        mg.sumprod(p=[v], q=[v], start=v)
-    with pytest.raises(ZeroDivisionError):
-        mg.sumprod([v, v], (1 / i for i in (1, 0)), v)
+@pytest.mark.parametrize('call', [
+    lambda mg, v: mg.Value(), lambda mg, v: mg.Value(label='x'),
+    lambda mg, v: mg.node(1.0, 'f', 2.0, 1.0), lambda mg, v: mg.node(1.0, 'f', None, 1.0),
+    lambda mg, v: mg.node(1.0, 'f', v, 1.0, 2.0, 1.0), lambda mg, v: mg.node(1.0, None, v, 1.0),
+    lambda mg, v: mg.node(1.0, b'f', v, 1.0), lambda mg, v: mg.node(1.0, 'f', v),
+    lambda mg, v: mg.node(1.0, 'f', v, 1.0, v, 1.0, 1.0), lambda mg, v: mg.sumprod(5.0, [v], v),
+    lambda mg, v: mg.sumprod([v], None, v), lambda mg, v: mg.sumprod(v, [v], v),
+    lambda mg, v: mg.sumprod([v], [v]), lambda mg, v: mg.sumprod([v], [v], v, v),
+    lambda mg, v: mg.sumprod(p=[v], q=[v], start=v), lambda mg, v: v.backward(1.0),
+])
+def test_wrong_arguments(mg, call):
+    with pytest.raises(TypeError):
+        call(mg, mg.Value(1.0))
 
 
 def test_a_list_that_changes_while_it_is_read(mg):

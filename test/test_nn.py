@@ -263,55 +263,6 @@ def test_a_classifier_trained_by_adam(mg):
         [x for m in matrices for x in m.flatten().tolist()], rel=1e-9)
 
 
-# A block of self-attention with RMS normalization: what people build out of scalars
-
-def dot(x, y):
-    return sum(a * b for a, b in zip(x, y))
-
-
-def softmax(logits):
-    top = max(v.data for v in logits)
-    exps = [(v - top).exp() for v in logits]
-    total = sum(exps)
-    return [e / total for e in exps]
-
-
-def attention(tokens, wq, wk, wv, heads):
-    """Causal self-attention on the normalized tokens, added to the tokens."""
-    normal = [[a * (dot(x, x) / len(x) + 1e-5) ** -0.5 for a in x] for x in tokens]
-    q, k, v = ([[dot(row, x) for row in w] for x in normal] for w in (wq, wk, wv))
-    size, out = len(wq) // heads, []
-    for t, x in enumerate(tokens):
-        mixed = []
-        for h in range(0, len(x), size):
-            part = slice(h, h + size)
-            weights = softmax([dot(q[t][part], k[s][part]) / size ** 0.5 for s in range(t + 1)])
-            mixed += [dot(weights, [v[s][i] for s in range(t + 1)]) for i in range(h, h + size)]
-        out.append([a + b for a, b in zip(x, mixed)])
-    return out
-
-
-@pytest.mark.needs('torch')
-def test_self_attention(mg):
-    from torch.nn.functional import rms_norm, scaled_dot_product_attention
-    n, width, heads, rng = 5, 8, 2, random.Random(1)
-    start = [[[rng.gauss(0, 1) for _ in range(width)] for _ in range(rows)]
-             for rows in (n, width, width, width)]
-    ours = [[[*map(mg.Value, row)] for row in matrix] for matrix in start]
-    theirs = [*map(tensor, start)]
-    normal = rms_norm(theirs[0], (width,), eps=1e-5)
-    q, k, v = ((normal @ w.T).view(n, heads, -1).transpose(0, 1) for w in theirs[1:])
-    mixed = scaled_dot_product_attention(q, k, v, is_causal=True)
-    expected = theirs[0] + mixed.transpose(0, 1).reshape(n, width)
-    out = attention(*ours, heads)
-    assert [v.data for x in out for v in x] == pytest.approx(expected.flatten().tolist(), rel=1e-11)
-    sum(v ** 2 for x in out for v in x).backward()
-    (expected ** 2).sum().backward()
-    for matrix, t in zip(ours, theirs):
-        assert [v.grad for row in matrix for v in row] == pytest.approx(
-            t.grad.flatten().tolist(), rel=1e-9, abs=1e-12)
-
-
 # The published run
 
 def demo(model, points, labels):
