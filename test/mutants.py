@@ -241,17 +241,16 @@ def main():
 
         def attempt(name, faulty_source):
             tree = trees.get()
-            path = tree / 'micrograd' / name
-            right = path.read_text(encoding='utf-8')
+            files = [tree / 'micrograd' / name, *(tree / 'micrograd').glob('_engine*.so')]
+            right = [path.read_bytes() for path in files]
             try:
-                path.write_text(faulty_source, encoding='utf-8')
+                files[0].write_text(faulty_source, encoding='utf-8')
                 if name.endswith('.c') and not build(tree):
                     return 'does not compile'
                 return notice(tree, groups, ONLY.get(name, 'not pure'), options.seconds)
             finally:
-                path.write_text(right, encoding='utf-8')
-                if name.endswith('.c'):
-                    build(tree)
+                for path, content in zip(files, right):
+                    path.write_bytes(content)
                 trees.put(tree)
 
         for name in options.files or ['engine.py', 'nn.py', 'trace.py', '_engine.c']:
