@@ -424,11 +424,10 @@ except ImportError:
 
 use = '''
 import os
-from fractions import Fraction
 from micrograd import engine
-values = [engine.Value(Fraction(i)) * True for i in range(1000)]
+values = [engine.Value(True) * i for i in range(1000)]
 sum(values).backward()
-assert [v._prev[0].grad for v in values] == [1.0] * 1000
+assert [v._prev[0].grad for v in values] == [*range(1000)]
 os.write(1, b'compiled ' if engine.compiled else b'pure ')
 '''
 for here in sys.argv[1:]:
