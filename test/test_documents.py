@@ -77,31 +77,6 @@ def test_one_reads_no_more_lines_than_it_says():
         'engine.py': True, 'nn.py': True}
 
 
-WORKERS = """
-import random
-from joblib import Parallel, delayed
-from micrograd.nn import MLP
-
-def gradients(model, points):
-    model.zero_grad()
-    sum((model(x) - x[0] * x[1]) ** 2 for x in points).backward()
-    return [p.grad for p in model.parameters()]
-
-random.seed(1)
-points = [(random.uniform(-1, 1), random.uniform(-1, 1)) for _ in range(20)]
-model = MLP(2, [4, 1])
-with Parallel(n_jobs=2) as parallel:
-    shares = parallel(delayed(gradients)(model, points[i::2]) for i in range(2))
-for together, *parts in zip(gradients(model, points), *shares):
-    assert abs(together - sum(parts)) < 1e-12 and together
-"""
-
-
-@pytest.mark.needs('joblib')
-def test_the_gradients_of_workers_add(mg):
-    python(mg, WORKERS)
-
-
 # The notebooks
 
 def read(name):

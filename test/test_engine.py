@@ -93,7 +93,7 @@ def test_power(mg, x, k, data, slope):
     (lambda v: 10**400 * v(1), lambda: float(10**400)),
     (lambda v: v(10**400), lambda: float(10**400)),
     (lambda v: v(-8) ** (1 / 3), 'a negative number to a fractional power'),
-    (lambda v: -8 ** v(0.5) + (-1e-300) ** v(-1.5), 'a negative number to a fractional power'),
+    (lambda v: (-1e-300) ** v(-1.5), 'a negative number to a fractional power'),
 ])
 def test_undefined_is_pythons_own_exception(mg, ours, floats):
     with pytest.raises((ArithmeticError, ValueError)) as expected:

@@ -32,22 +32,20 @@ def frozen():
 
 
 def assert_stays(work, *watched, leak=math.inf):
-    """Over and over, no count of references moves, and not so many blocks of memory stay."""
+    """No count of references goes up, or down, each time; and not so many blocks of memory stay."""
     def measure():
         work()
-        cycles = gc.collect()  # it empties Python's own free lists, too
-        return [sys.getrefcount(x) for x in watched], cycles, sys.getallocatedblocks()
+        assert gc.collect() == 0  # no cycles; and it empties Python's own free lists
+        return [sys.getallocatedblocks(), *map(sys.getrefcount, watched)]
 
+    work()
     with without_gc():
-        for _ in range(4):  # caches fill
-            last = measure()
-        growth = []
-        for _ in range(8):
-            now = measure()
-            assert now[0] == last[0] and now[1] == 0
-            growth.append(now[2] - last[2])
-            last = now
-    assert min(growth) < leak
+        rounds = [measure() for _ in range(12)][4:]  # by then, caches are full
+    blocks, *counts = ([after - before for before, after in zip(column, column[1:])]
+                       for column in zip(*rounds))
+    assert min(blocks) < leak
+    for x, changes in zip(watched, counts):
+        assert min(changes) <= 0 <= max(changes), x
 
 
 def watched(mg):
@@ -366,53 +364,29 @@ def test_a_finalizer_may_fork(mg):
     assert python(mg, FORK) == b'0\n'
 
 
-# Threads
-
-def trained(model, steps=30):
-    """The losses of some steps of gradient descent, and the gradients at the end."""
-    losses = []
-    for _ in range(steps):
-        loss = sum((model([x, 1.0]) - x * x) ** 2 for x in (-1.0, -0.25, 0.5, 1.5))
-        model.zero_grad()
-        loss.backward()
-        for p in model.parameters():
-            p.data -= 0.01 * p.grad
-        losses.append(loss.data)
-    return losses, [p.grad for p in model.parameters()]
-
+# Threads and interpreters
 
 def test_threads_that_share_nothing(mg, at_once):
-    def models():
-        random.seed(1337)
-        return [mg.MLP(2, [4, 3, 1]) for _ in range(4)]
+    def trained(i):
+        model, losses = models[i], []
+        for _ in range(30):
+            loss = sum((model([x, 1.0]) - x * x) ** 2 for x in (-1.0, -0.25, 0.5, 1.5))
+            model.zero_grad()
+            loss.backward()
+            for p in model.parameters():
+                p.data -= 0.01 * p.grad
+            losses.append(loss.data)
+        return losses
 
     with without_gc():
         base = count(mg)
-        expected, ours = [*map(trained, models())], models()
-        assert at_once(lambda i: trained(ours[i])) == expected
-        ours = None
+        models = [mg.MLP(2, [4, 3, 1]) for _ in range(4)]
+        others = copy.deepcopy(models)
+        together = at_once(trained)
+        models = others
+        assert together == [*map(trained, range(4))]
+        models = others = None
         assert count(mg) == base
-
-
-def test_threads_that_share_parameters_and_hold_a_lock(mg, at_once):
-    # Eighths and few of them, so that sums are exact and do not depend on their order.
-    random.seed(1337)
-    model, lock = mg.MLP(2, [3, 1]), threading.Lock()
-    for p in model.parameters():
-        p.data = round(p.data * 8) / 8
-
-    def steps(i):
-        for k in range(30):
-            loss = model([i - 3, k % 4]) * 0.5
-            with lock:
-                loss.backward()
-
-    def gradients(work):
-        model.zero_grad()
-        work()
-        return [p.grad for p in model.parameters()]
-
-    assert gradients(lambda: at_once(steps)) == gradients(lambda: [*map(steps, range(4))])
 
 
 INTERPRETERS = """
@@ -454,34 +428,31 @@ def test_the_python_engine_serves_in_a_subinterpreter(mg, order):
 # Interruptions
 
 def test_after_ctrl_c_the_next_gradients_are_right(mg):
-    # At each line of the Python engine in turn. The compiled one has none to be interrupted at.
     x, y = mg.Value(2.0), mg.Value(-3.0)
     root = mg.sumprod([x, y], [y, 2.0], -x) * (x / -y) ** y + x.tanh()
     root.backward()
     expected = x.grad, y.grad
 
-    def interrupted(left):
-        def trace(frame, event, _):
-            nonlocal left
-            if frame.f_code.co_filename != mg.engine.__file__:
-                return None
-            left -= event == 'line'
-            if left < 0:
-                raise KeyboardInterrupt
-            return trace
+    def interrupt(frame, event, _):
+        nonlocal left
+        if frame.f_code.co_filename != mg.engine.__file__:
+            return None
+        left -= event == 'line'
+        if left < 0:
+            raise KeyboardInterrupt
+        return interrupt
 
-        before = sys.gettrace()
-        sys.settrace(trace)
+    # At each line of the Python engine in turn. The compiled one has none to be interrupted at.
+    before, line, interrupted = sys.gettrace(), 0, True
+    while interrupted:
+        left, interrupted = line, False
+        sys.settrace(interrupt)
         try:
             root.backward()
         except KeyboardInterrupt:
-            return True
+            interrupted = True
         finally:
             sys.settrace(before)
-        return False
-
-    line = 0
-    while interrupted(line):
         x.grad = y.grad = 0.0
         root.backward()
         assert (x.grad, y.grad, root.grad) == (*expected, 1.0)
@@ -496,8 +467,13 @@ import gc, sys
 from _testcapi import remove_mem_hooks, set_nomemory
 from micrograd.engine import Value, node, sumprod
 
-pool = [Value(0.0) for _ in range(70_000)]  # the pool of _engine.c is exhausted
-
+def quietly(function):
+    try:
+        function()
+    except (TypeError, ValueError, ArithmeticError, AttributeError):
+        pass
+    except SystemError as e:  # Python 3.11 has none ready where it has no room for a frame
+        assert not e.__traceback__.tb_next
 
 def starve(function, check=lambda: None):
     'Call it with the first allocation failing, with the second, … until none is left to fail.'
@@ -506,7 +482,7 @@ def starve(function, check=lambda: None):
         failed = False
         set_nomemory(calls, calls + 1)
         try:
-            function()
+            quietly(function)
         except MemoryError:
             failed = True
         finally:
@@ -516,13 +492,12 @@ def starve(function, check=lambda: None):
         check()
     return failures
 
-
+pool = [Value(0.0) for _ in range(70_000)]  # the pool of _engine.c is exhausted
 v, w, zero, x, big, huge = Value(1.5), Value(0.25), Value(0.0), 0.75, 10**30, 10**400
 w.label = 'w'
 u, s = v * w, type('Sub', (Value,), {})(2.0)
 pairs = [v, w, u], [u, w, v], [v, 2.0, s]
 watched = v, w, zero, u, s, x, big, huge, Value, type(s)
-before = [sys.getrefcount(x) for x in watched]
 for function in [
     lambda: ((v + w) * u - x) / big, lambda: (v ** 3, v ** w, 2 ** v),
     lambda: (v.relu(), v.exp(), v.log(), v.tanh(), -v),
@@ -537,48 +512,33 @@ for function in [
     lambda: setattr(v, 'data', huge), lambda: node(1, 'x', v, 'x'), lambda: sumprod([v], [], v),
     lambda: (-w).log(), lambda: x / zero, lambda: (-w) ** x, lambda: v.missing,
 ]:
-    def attempt():
-        try:
-            function()
-        except (TypeError, ValueError, ArithmeticError, AttributeError):
-            pass
-        except SystemError as e:  # Python 3.11 has none ready where it has no room for a frame
-            assert not e.__traceback__.tb_next
-    starve(attempt)
+    before = [sys.getrefcount(x) for x in watched]
+    starve(function)
     gc.collect()
-    after = [sys.getrefcount(x) for x in watched]
-    assert after == before, (function.__code__.co_firstlineno, before, after)
+    assert [sys.getrefcount(x) for x in watched] == before, function.__code__.co_firstlineno
 assert (v.data, v.grad, w.data, u.data) == (1.5, 0.0, 0.25, 0.375)
 
 # backward(): where it fails, nothing has happened but to the nodes between.
-shared = root = v * w
+nodes = [v * w]
 for _ in range(200):
-    root = root * 1.0 + s
-nodes = []
-while root._prev:
-    nodes.append(root)
-    root = root._prev[0]
-root = nodes[0]
+    nodes.append(nodes[-1] * 1.0 + s)
+root = nodes[-1]
 root.backward()
-grads = v.grad, w.grad, s.grad
-inner = [node.grad for node in nodes]
-expected = 1
-
+leaves, inner, times = [v.grad, w.grad, s.grad], [node.grad for node in nodes], 1
 
 def check():
     'Either nothing or all of it has been added; and the next one adds it, too.'
-    global expected
-    assert all(node.grad in (0.0, grad) for node, grad in zip(nodes[1:], inner[1:]))
-    expected += v.grad != expected * grads[0]
-    for again in root, root + shared * 0.0:
-        assert (v.grad, w.grad, s.grad) == tuple(expected * g for g in grads)
+    global times
+    assert all(node.grad in (0.0, grad) for node, grad in zip(nodes[:-1], inner))
+    times += v.grad != times * leaves[0]
+    for again in root, root + nodes[0] * 0.0:
+        assert [v.grad, w.grad, s.grad] == [times * grad for grad in leaves]
         again.backward()
-        expected += 1
+        times += 1
         assert [node.grad for node in nodes] == inner
-    assert (shared._op, root._op, v._op, w.label) == ('*', '+', '', 'w')
+    assert (nodes[0]._op, root._op, v._op, w.label) == ('*', '+', '', 'w')
 
-
-assert all(grads) and starve(root.backward, check) > 1
+assert all(leaves) and starve(root.backward, check) > 1
 """
 
 
