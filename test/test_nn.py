@@ -88,7 +88,7 @@ def test_sizes_that_are_none(mg, make, name, size):
     assert name in str(error.value) and repr(size) in str(error.value)
 
 
-@pytest.mark.parametrize('nouts', [16, [], (), None, mark := object()], ids=repr)
+@pytest.mark.parametrize('nouts', [16, 1.5, None, [], ()], ids=repr)
 def test_nouts_that_is_no_list_of_sizes(mg, nouts):
     with pytest.raises(ValueError) as error:
         mg.MLP(2, nouts)
