@@ -499,17 +499,17 @@ static PyMethodDef value_methods[] = {
     METHOD("exp", value_exp, "e to the power self; OverflowError where a float cannot hold it."),
     METHOD("log", value_log, "The natural logarithm; ValueError where self is zero or less."),
     METHOD("tanh", value_tanh, "The hyperbolic tangent."),
-    METHOD("backward", value_backward, "Compute d(self)/dv for every v that self was made of: set "
-           "`v.grad`, or on a leaf, add."),
+    METHOD("backward", value_backward, "Compute d(self)/dv for every v that self was made from: "
+           "set `v.grad`; a leaf adds it up."),
     METHOD("__reduce__", value_reduce, "For pickle and copy: what arrives is a leaf."),
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef value_fields[] = {
-    {"data", get_number, set_number, PyDoc_STR("The number. Assigning another changes no node that "
-     "was made of it."), (void *)offsetof(Value, data)},
-    {"grad", get_number, set_number, PyDoc_STR("d(root)/d(self), by `root.backward()`; a leaf adds "
-     "up what each call gives."), (void *)offsetof(Value, grad)},
+    {"data", get_number, set_number, PyDoc_STR("The number. Nodes already made from it do not "
+     "change when it is assigned."), (void *)offsetof(Value, data)},
+    {"grad", get_number, set_number, PyDoc_STR("d(root)/d(self), after `root.backward()`; a leaf "
+     "sums over all the calls."), (void *)offsetof(Value, grad)},
     {"_op", (getter)get_op, NULL, NULL, NULL},
     {"_prev", (getter)get_prev, NULL, NULL, NULL},
     {"_slopes", (getter)get_slopes, NULL, NULL, NULL},
@@ -526,8 +526,8 @@ static PyMemberDef value_members[] = {
 static PyType_Slot value_slots[] = {
     SLOT(Py_tp_doc, "Value(data, label='', *more, **names)\n--\n\n"
          "A number, and how it was made: the Value of engine.py, in C.\n\n"
-         "Mind own attributes that make a cycle, such as `p.loss = loss` where `loss` was made of\n"
-         "`p`: it is never freed. `sys.getrefcount(Value)` grows with the living Values."),
+         "Avoid attributes that make a cycle, such as `p.loss = loss` where `loss` was made from\n"
+         "`p`: it is never freed. `sys.getrefcount(Value)` grows with each live Value."),
     SLOT(Py_nb_add, value_add),
     SLOT(Py_nb_subtract, value_sub),
     SLOT(Py_nb_multiply, value_mul),
@@ -582,7 +582,7 @@ static PyMethodDef functions[] = {
                "One node of a graph: an operation of your own, of one operand or two.")},
     {"sumprod", (PyCFunction)(void (*)(void))engine_sumprod, METH_FASTCALL,
      PyDoc_STR("sumprod($module, p, q, start, /)\n--\n\n"
-               "start + p[0]*q[0] + p[1]*q[1] + ...; ValueError where p and q differ in length.")},
+               "start + p[0]*q[0] + p[1]*q[1] + ...; ValueError if p and q differ in length.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -2,7 +2,7 @@
 
     >>> model = MLP(3, [4, 1])  # 3 inputs, a hidden layer of 4 neurons, 1 output
     >>> score = model([1.0, 2.0, 3.0])
-    >>> score.backward()  # every p.grad, for p in model.parameters()
+    >>> score.backward()  # adds to p.grad for each p in model.parameters()
 """
 import random
 from collections.abc import Iterable
@@ -26,27 +26,27 @@ class Module:
 
 
 class Neuron(Module):
-    """A weighted sum of inputs and a bias, through a nonlinearity.
+    """A weighted sum of the inputs, plus a bias, passed through a nonlinearity.
 
     Args:
         nin: the number of inputs.
         nonlin: True for ReLU, False for none, or the name of a Value's method, such as 'tanh'.
 
-    The weights are drawn by `random.uniform(-1, 1)`; the bias is 0.
+    The weights are drawn with `random.uniform(-1, 1)`; the bias starts at 0.
 
     Raises:
         ValueError: `nin` is not a positive whole number, or there is no such method.
     """
 
     def __init__(self, nin: int, nonlin: bool | str = True) -> None:
-        if not isinstance(nonlin, bool) and not callable(getattr(Value, str(nonlin), None)):
+        if not (isinstance(nonlin, bool) or callable(getattr(Value, str(nonlin), None))):
             raise ValueError(f'a Value has no method {nonlin!r}')
         self.w = [Value(random.uniform(-1, 1)) for _ in range(_size('nin', nin))]
         self.b = Value(0)
         self.nonlin = nonlin
 
     def __call__(self, x: Any) -> Any:
-        """The output, a Value, for `nin` inputs. Raises ValueError for more or fewer of them."""
+        """The output, a Value, for `nin` inputs. Raises ValueError for any other number of them."""
         act = sumprod(self.w, x, self.b)
         if self.nonlin is True:
             return act.relu()
@@ -78,12 +78,12 @@ class Layer(Module):
     def __call__(self, x: Any) -> Any:
         """The `nout` outputs for `nin` inputs: a list, or a Value where `nout` is 1.
 
-        Raises TypeError for a list of points: a model takes one at a time.
+        Raises TypeError for a list of points, such as [[1, 2], [3, 4]]: pass one at a time.
         """
-        x = [x] if isinstance(x, Value) else list(x)
+        x = [x] if isinstance(x, Value) else list(x)  # one Value: from a layer of one neuron
         if x and not isinstance(x[0], (Value, Real)):
-            raise TypeError(f'a model takes one point: numbers, not {type(x[0]).__name__}s')
-        out = [n.__call__(x) for n in self.neurons]  # n(x), but the interpreter is quicker at it
+            raise TypeError(f'expected numbers, one point at a time, not {type(x[0]).__name__}s')
+        out = [n.__call__(x) for n in self.neurons]  # n(x), in a form that Python calls faster
         return out if len(out) > 1 else out[0]
 
     def parameters(self) -> list[Value]:
@@ -102,15 +102,15 @@ class MLP(Module):
         nonlin: as in a Neuron, for every layer but the last, which is linear.
 
     Raises:
-        ValueError: a size is not a positive whole number, or `nouts` no list of some.
+        ValueError: a size is not a positive whole number, or `nouts` is not a list of sizes.
     """
 
     def __init__(self, nin: int, nouts: Iterable[int], nonlin: bool | str = True) -> None:
         sizes = [nin, *nouts] if isinstance(nouts, Iterable) else []
         if len(sizes) < 2:
             raise ValueError(f'nouts is a list of sizes, such as [16, 16, 1], not {nouts!r}')
-        self.layers = [Layer(m, n, nonlin=nonlin) for m, n in zip(sizes, sizes[1:-1])]
-        self.layers.append(Layer(*sizes[-2:], nonlin=False))
+        self.layers = [Layer(m, n, nonlin=nonlin) for m, n in zip(sizes[:-2], sizes[1:-1])]
+        self.layers.append(Layer(sizes[-2], sizes[-1], nonlin=False))
 
     def __call__(self, x: Any) -> Any:
         """The outputs of the last layer for `nin` inputs."""
