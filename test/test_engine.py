@@ -78,6 +78,15 @@ def test_power(mg, x, k, data, slope):
         assert (out.data, out._slopes[0]) == pytest.approx((data, slope), rel=1e-12)
 
 
+@pytest.mark.parametrize('k', [-1, -1.0, Fraction(-1), np.int8(-1), 2, 3, 0.5, -0.5])
+def test_a_power_is_to_the_bit_what_python_computes(mg, k):
+    # Compilers like to make 1 / x of x ** -1, which has another last digit for numbers like these.
+    for x in 8.385908518869641, 8.84179473681791, 8.149252442099986, 1.1997916111909197:
+        for out in mg.Value(x) ** k, mg.Value(x) ** mg.Value(k), x ** mg.Value(k):
+            slope = float(k) * x ** (float(k) - 1.0)
+            assert (out.data, out._slopes[0]) == (x ** float(k), slope)
+
+
 @pytest.mark.parametrize('ours, floats', [
     (lambda v: v(1) / v(0), lambda: 1.0 / 0.0),
     (lambda v: 1 / v(0), lambda: 1.0 / 0.0),
