@@ -221,44 +221,6 @@ def test_beside_pytorch(mg, nouts, nonlin):
         [g for t in (x_torch, *matrices) for g in t.grad.flatten().tolist()], rel=1e-12)
 
 
-def adam_step(parameters, t, rate=0.02, beta1=0.9, beta2=0.999, eps=1e-8):
-    """The t-th step of Adam, t = 1, 2, …: p.m and p.v are running means of grad and grad²."""
-    for p in parameters:
-        p.m = beta1 * getattr(p, 'm', 0.0) + (1 - beta1) * p.grad
-        p.v = beta2 * getattr(p, 'v', 0.0) + (1 - beta2) * p.grad ** 2
-        m, v = p.m / (1 - beta1 ** t), p.v / (1 - beta2 ** t)
-        p.data -= rate * m / (math.sqrt(v) + eps)
-
-
-def cross_entropy(logits, label):
-    """-log softmax(logits)[label]; what is taken off first keeps exp within range."""
-    top = max(v.data for v in logits)
-    return top + sum((v - top).exp() for v in logits).log() - logits[label]
-
-
-@pytest.mark.needs('torch')
-def test_a_classifier_trained_by_adam(mg):
-    import torch
-    labels = [i % 3 for i in range(12)]
-    model = seeded(mg.MLP, 2, [6, 3], nonlin='tanh')
-    points = [[random.gauss(y, 1), random.gauss(-y, 1)] for y in labels]
-    matrices, forward = in_torch(model)
-    theirs = torch.optim.Adam(matrices, lr=0.02)
-    for t in range(1, 11):
-        loss = sum(cross_entropy(model(x), y) for x, y in zip(points, labels)) / len(points)
-        model.zero_grad()
-        loss.backward()
-        adam_step(model.parameters(), t)
-        out = forward(torch.tensor(points, dtype=torch.float64))
-        expected = torch.nn.functional.cross_entropy(out, torch.tensor(labels))
-        theirs.zero_grad()
-        expected.backward()
-        theirs.step()
-        assert loss.data == pytest.approx(expected.item(), rel=1e-10)
-    assert [p.data for p in model.parameters()] == pytest.approx(
-        [x for m in matrices for x in m.flatten().tolist()], rel=1e-9)
-
-
 # The published run
 
 def demo(model, points, labels):
