@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from conftest import tensor, without_gc
+from conftest import tensor
 
 
 def seeded(make, *args, **kwargs):
@@ -183,23 +183,6 @@ def test_a_trained_model_arrives_whole_and_trains_on(mg, clone):
     assert train(twin, data, 5) == after and after[-1] < before[0]
 
 
-def in_torch(model):
-    """The model in PyTorch: a matrix per layer, rows of weights and a bias, and the function."""
-    import torch
-    matrices = [tensor([[p.data for p in n.parameters()] for n in layer.neurons])
-                for layer in model.layers]
-
-    def forward(x):
-        for m in matrices:
-            x = x @ m[:, :-1].T + m[:, -1]
-            nonlin = model.layers[0].neurons[0].nonlin
-            if m is not matrices[-1]:
-                x = torch.relu(x) if nonlin is True else getattr(torch, nonlin)(x)
-        return x
-
-    return matrices, forward
-
-
 @pytest.mark.needs('torch')
 @pytest.mark.parametrize('nonlin', [True, 'tanh'])
 @pytest.mark.parametrize('nouts', [[1], [3, 1], [4, 1, 2], [1, 1, 1], [5, 4, 3]])
@@ -208,33 +191,25 @@ def test_beside_pytorch(mg, nouts, nonlin):
     model = seeded(mg.MLP, 2, nouts, nonlin=nonlin)
     for p in model.parameters():
         p.data += 0.125  # biases that matter
-    matrices, forward = in_torch(model)
-    x, x_torch = [mg.Value(1.5), mg.Value(-0.5)], tensor([1.5, -0.5])
+    x = [mg.Value(1.5), mg.Value(-0.5)]
     out = model(x)
     assert isinstance(out, list) == (nouts[-1] > 1)
     out = out if isinstance(out, list) else [out]
-    out_torch = forward(x_torch)
-    assert [y.data for y in out] == pytest.approx(out_torch.tolist(), rel=1e-12)
     sum(y * y for y in out).backward()
-    (out_torch * out_torch).sum().backward()
+    inputs = theirs = tensor([1.5, -0.5])
+    matrices = [tensor([[p.data for p in n.parameters()] for n in layer.neurons])
+                for layer in model.layers]  # of weights, and a column of biases
+    for m in matrices:
+        theirs = theirs @ m[:, :-1].T + m[:, -1]
+        if m is not matrices[-1]:
+            theirs = theirs.relu() if nonlin is True else theirs.tanh()
+    (theirs * theirs).sum().backward()
+    assert [y.data for y in out] == pytest.approx(theirs.tolist(), rel=1e-12)
     assert [p.grad for p in (*x, *model.parameters())] == pytest.approx(
-        [g for t in (x_torch, *matrices) for g in t.grad.flatten().tolist()], rel=1e-12)
+        [g for t in (inputs, *matrices) for g in t.grad.flatten().tolist()], rel=1e-12)
 
 
 # The published run
-
-def demo(model, points, labels):
-    """The demo's training: the loss at each step, and how many points are on the right side."""
-    for k in range(100):
-        scores = [model(x) for x in points]
-        margins = [(1 + -y * score).relu() for y, score in zip(labels, scores)]
-        loss = sum(margins) * (1.0 / len(margins)) + 1e-4 * sum(p * p for p in model.parameters())
-        model.zero_grad()
-        loss.backward()
-        for p in model.parameters():
-            p.data -= (1.0 - 0.9 * k / 100) * p.grad
-        yield loss.data, sum((y > 0) == (score.data > 0) for y, score in zip(labels, scores))
-
 
 PUBLISHED = {  # step: loss, accuracy in %
     0: (0.8958441028683222, 50), 1: (1.7235905336972022, 81), 2: (0.7429006313851131, 77),
@@ -246,9 +221,17 @@ def test_the_published_run(mg):
     from sklearn.datasets import make_moons
     np.random.seed(1337)
     x, y = make_moons(n_samples=100, noise=0.1)
+    points, labels = x.tolist(), (y * 2 - 1).tolist()
     model = seeded(mg.MLP, 2, [16, 16, 1])
     assert len(model.parameters()) == 337
-    with without_gc():
-        run = [*demo(model, x.tolist(), (y * 2 - 1).tolist())]
-    for step, (loss, right) in PUBLISHED.items():
-        assert run[step] == (pytest.approx(loss, rel=1e-9), right), step
+    for k in range(100):
+        scores = [model(x) for x in points]
+        margins = [(1 + -y * score).relu() for y, score in zip(labels, scores)]
+        loss = sum(margins) * (1.0 / len(margins)) + 1e-4 * sum(p * p for p in model.parameters())
+        right = sum((y > 0) == (score.data > 0) for y, score in zip(labels, scores))
+        if k in PUBLISHED:
+            assert (loss.data, right) == (pytest.approx(PUBLISHED[k][0], rel=1e-9), PUBLISHED[k][1])
+        model.zero_grad()
+        loss.backward()
+        for p in model.parameters():
+            p.data -= (1.0 - 0.9 * k / 100) * p.grad
