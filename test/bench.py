@@ -90,7 +90,7 @@ def batched(parameters, points, labels, relu):
     return loss
 
 
-def tiny(a=-41.0, b=2.0):
+def tiny(a, b):
     c = a + b
     d = a * b + b**3
     e = c - d
@@ -177,7 +177,8 @@ def work_of(who, part):
     if module == 'micrograd.engine':
         return 'tiny(Value(-41.0), Value(2.0)).backward()' if part == 'tiny' else moons_step()
     if module == 'math':
-        return tiny if part == 'tiny' else one_by_one(drawn(), *moons(), lambda v: max(0.0, v))
+        return 'tiny(-41.0, 2.0)' if part == 'tiny' else one_by_one(
+            drawn(), *moons(), lambda v: max(0.0, v))
     if part == 'tiny':
         return partial(*with_peer(lambda p, *_: partial(tiny, *p), [-41.0, 2.0]))
     derivative, p = with_peer(function, drawn())
