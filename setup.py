@@ -28,7 +28,8 @@ class BuildEngine(build_ext):
         if self.compiler.compiler_type == 'msvc':
             ext.extra_compile_args = ['/std:c11', '/utf-8']
         else:  # to the last bit what Python computes: a*b + c is rounded twice, pow is not replaced
-            ext.extra_compile_args = ['-std=c11', '-O3', '-ffp-contract=off', '-fno-builtin-pow']
+            ext.extra_compile_args = ['-std=c11', '-O3', '-ffp-contract=off', '-fno-builtin-pow',
+                                      '-fno-fast-math']
             ext.libraries = ['m']
         super().build_extension(ext)
 

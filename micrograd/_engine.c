@@ -73,9 +73,8 @@ static int pool_give(const Value *v)
 {
     uintptr_t i = ((uintptr_t)v - (uintptr_t)pool) / sizeof *pool;
     if (!pool || i >= PAGES) return 0;
-    if (--live[i]) return 1;
-    if ((int)i == page) next = pool[i];
-    else empty[empties++] = (int)i;
+    if (!--live[i] && (int)i == page) next = pool[i];
+    else if (!live[i]) empty[empties++] = (int)i;
     return 1;
 }
 
@@ -396,11 +395,10 @@ static int refuse(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(x), void *Py_UN
 static PyObject *value_repr(Value *self)
 {
     PyObject *data = PyFloat_FromDouble(self->data), *grad = PyFloat_FromDouble(self->grad);
-    PyObject *text = data && grad ? PyUnicode_FromFormat("Value(data=%R, grad=%R)", data, grad)
-                     : NULL;
+    PyObject *s = data && grad ? PyUnicode_FromFormat("Value(data=%R, grad=%R)", data, grad) : NULL;
     Py_XDECREF(data);
     Py_XDECREF(grad);
-    return text;
+    return s;
 }
 
 static PyObject *value_reduce(PyObject *self, PyObject *Py_UNUSED(none))
@@ -550,6 +548,9 @@ static PyType_Spec value_spec = {
     .slots = value_slots,
 };
 
+/* At the end of Py_Finalize: after another Py_Initialize, numbers.Real is another one. */
+static void forget(void) { Value_Type = NULL; }
+
 /* What is static above belongs to the process, so only its first interpreter can be served. */
 static int engine_exec(PyObject *module)
 {
@@ -570,6 +571,7 @@ static int engine_exec(PyObject *module)
         Value_Type = (PyTypeObject *)type;
         Value_Type->tp_name = "Value";  /* in messages, as for a class written in Python */
         Value_Type->tp_vectorcall = value_call;
+        Py_AtExit(forget);
         type_call.ml_meth = (PyCFunction)(void (*)(void))PyType_Type.tp_call;
     }
     return PyModule_AddObjectRef(module, "Value", (PyObject *)Value_Type)

@@ -99,11 +99,13 @@ sys.stdout.write(nbformat.writes(notebook))
 @pytest.fixture(scope='session')
 def executed(tmp_path_factory):
     """A function that runs a notebook in a copy of the tree: (notebook, folder), once for all."""
+    mg = load(False) or load(True)  # here: two threads should not import at once
+
     def execute(name, folder):
         import nbformat
         shutil.copytree(PACKAGE, folder / 'micrograd',
                         ignore=shutil.ignore_patterns('__pycache__'))
-        said = python(load(False) or load(True), EXECUTE, str(ROOT / name), str(folder))
+        said = python(mg, EXECUTE, str(ROOT / name), str(folder))
         return nbformat.reads(said.decode(), as_version=4), folder
 
     with ThreadPoolExecutor() as pool:  # side by side, since they take long
