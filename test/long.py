@@ -62,7 +62,7 @@ def train(steps):
             now = [memory('VmRSS'), sys.getallocatedblocks(), sys.getrefcount(Value)]
             warm = warm or now
             most = list(map(max, most, now))
-    print(json.dumps([warm, most]))
+    return warm, most
 
 
 def chain(nodes):
@@ -77,13 +77,13 @@ def chain(nodes):
     x.backward()
     most = memory('VmHWM')
     del x
-    print(json.dumps([before, built, most, memory('VmRSS')]))
+    return before, built, most, memory('VmRSS')
 
 
 def fresh(engine, call):
-    """What a function of this file prints, in a process of its own, on that engine."""
-    return json.loads(python(SimpleNamespace(pure=engine == 'pure'), f'import long; long.{call}',
-                             timeout=None))
+    """What a function of this file gives, in a process of its own, on that engine."""
+    code = f'import json, long; print(json.dumps(long.{call}))'
+    return json.loads(python(SimpleNamespace(pure=engine == 'pure'), code, timeout=None))
 
 
 def main():

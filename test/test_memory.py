@@ -350,30 +350,7 @@ def test_a_finalizer_may_fork(mg):
     assert python(mg, FORK) == b'0\n'
 
 
-# Threads and interpreters
-
-def test_threads_that_share_nothing(mg, at_once):
-    def trained(i):
-        model, losses = models[i], []
-        for _ in range(30):
-            loss = sum((model([x, 1.0]) - x * x) ** 2 for x in (-1.0, -0.25, 0.5, 1.5))
-            model.zero_grad()
-            loss.backward()
-            for p in model.parameters():
-                p.data -= 0.01 * p.grad
-            losses.append(loss.data)
-        return losses
-
-    with without_gc():
-        base = count(mg)
-        models = [mg.MLP(2, [4, 3, 1]) for _ in range(4)]
-        others = copy.deepcopy(models)
-        together = at_once(trained)
-        models = others
-        assert together == [*map(trained, range(4))]
-        models = others = None
-        assert count(mg) == base
-
+# Several interpreters
 
 INTERPRETERS = """
 import importlib, sys

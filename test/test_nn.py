@@ -42,18 +42,15 @@ def test_zero_grad(mg):
 
 def test_a_module_of_ones_own(mg):
     class Scale(mg.nn.Module):
-        def __init__(self):
-            self.k = mg.Value(3.0)
+        k = mg.Value(3.0)
 
         def parameters(self):
             return [self.k]
 
     assert mg.nn.Module().parameters() == [] and mg.nn.Module().zero_grad() is None
-    scale = Scale()
-    (scale.k * 2).backward()
-    assert scale.k.grad == 2.0
-    scale.zero_grad()
-    assert scale.k.grad == 0.0
+    Scale.k.backward()
+    Scale().zero_grad()
+    assert Scale.k.grad == 0.0
 
 
 @pytest.mark.parametrize('make, text', [
@@ -107,26 +104,19 @@ def models(mg):
     return mg.Neuron(2), mg.Layer(2, 1), mg.Layer(2, 3), mg.MLP(2, [3, 1]), mg.MLP(2, [1, 3])
 
 
-@pytest.mark.parametrize('n', [0, 1, 3])
-def test_a_wrong_number_of_inputs(mg, n):
+def test_inputs_that_are_none(mg):
     for model in models(mg):
         for kind in list, iter, np.array:
-            with pytest.raises(ValueError, match=f'expected 2 inputs, got {n}'):
-                model(kind([1.0] * n))
-
-
-@pytest.mark.parametrize('x', [['1', '2'], [None, 1.0], [1j, 1.0], 5.0, None])
-def test_inputs_that_are_no_numbers(mg, x):
-    for model in models(mg):
-        with pytest.raises(TypeError):
-            model(x)
-
-
-@pytest.mark.parametrize('kind', [list, tuple, np.array])
-def test_a_model_takes_one_point(mg, kind):
+            for n in 0, 1, 3:
+                with pytest.raises(ValueError, match=f'expected 2 inputs, got {n}'):
+                    model(kind([1.0] * n))
+        for x in ['1', '2'], [None, 1.0], [1j, 1.0], 5.0, None:
+            with pytest.raises(TypeError):
+                model(x)
     for model in models(mg)[1:]:
-        with pytest.raises(TypeError, match='one point'):
-            model(kind([[1.0, 2.0], [3.0, 4.0]]))
+        for kind in list, tuple, np.array:
+            with pytest.raises(TypeError, match='one point'):
+                model(kind([[1.0, 2.0], [3.0, 4.0]]))
 
 
 # Outputs

@@ -39,12 +39,8 @@ def test_operands_come_before_results(mg):
     ab = c._prev[0]
     assert mg.trace.trace(c) == ([a, b, ab, c], [(a, ab), (b, ab), (ab, c), (a, c)])
     assert mg.trace.trace(a) == ([a], [])
-
-
-def test_an_operand_that_is_used_twice_has_two_edges(mg):
-    x = mg.Value(3.0)
-    y = x * x
-    assert mg.trace.trace(y) == ([x, y], [(x, y), (x, y)])
+    aa = a * a  # the gradient comes back along both edges
+    assert mg.trace.trace(aa) == ([a, aa], [(a, aa), (a, aa)])
 
 
 def test_each_value_once(mg):
@@ -61,13 +57,6 @@ def test_a_deep_graph(mg):
         y = (y + one if i % 2 else one + y).relu()
     nodes, edges = mg.trace.trace(y)
     assert (len(nodes), len(edges)) == (40_002, 60_000)
-
-
-@pytest.mark.parametrize('root', [None, 1.0, [], 'x'])
-def test_a_root_that_is_no_value(mg, root):
-    for function in mg.trace.trace, mg.trace.draw_dot:
-        with pytest.raises(TypeError, match=f'^expected a Value, not {type(root).__name__}$'):
-            function(root)
 
 
 # draw_dot
@@ -111,16 +100,18 @@ def test_every_operation(mg, slopes):
     assert labels == [f'{slope:.4g}' if slopes else None for v in nodes for slope in v._slopes]
 
 
-@pytest.mark.parametrize('rankdir', ['LR', 'RL', 'TB', 'BT'])
-def test_rankdir(mg, rankdir):
-    dot = mg.trace.draw_dot(mg.Value(1.0, label='x').tanh(), rankdir=rankdir)
-    assert f'rankdir={rankdir}' in dot.source
+def test_rankdir(mg):
     # One field below the other: braces turn a record by a right angle, and so does LR.
-    label = 'x | data 1.0000 | grad 0.0000'
-    assert parts(dot)[0]['v0'] == (label if rankdir in ('LR', 'RL') else '{' + label + '}')
+    for rankdir, around in ('LR', '%s'), ('RL', '%s'), ('TB', '{%s}'), ('BT', '{%s}'):
+        dot = mg.trace.draw_dot(mg.Value(1.0, label='x'), rankdir=rankdir)
+        assert f'rankdir={rankdir}' in dot.source
+        assert parts(dot)[0] == {'v0': around % 'x | data 1.0000 | grad 0.0000'}
 
 
 def test_what_is_refused(mg):
+    for function in mg.trace.trace, mg.trace.draw_dot:
+        with pytest.raises(TypeError, match='^expected a Value, not float$'):
+            function(1.0)
     for wrong in '', 'lr', 'LRTB', None, 1:
         with pytest.raises(ValueError, match=f"'LR', 'RL', 'TB' or 'BT', not {wrong!r}"):
             mg.trace.draw_dot(mg.Value(1.0), rankdir=wrong)
