@@ -42,8 +42,7 @@ def compare(graphs):
             comparison.operations.clear()
     for what, n in sorted(comparison.counts.items()):
         print(f'{n:>14,}  {what}')
-    for example in comparison.unexplained[:10]:
-        print('unexplained:', *example)
+    print(*comparison.unexplained[:10], sep='\n')
     print(f'{graphs:,} programs: {differ} differ on the engines, '
           f'{len(comparison.unexplained)} unexplained beside PyTorch', flush=True)
     return differ + len(comparison.unexplained)

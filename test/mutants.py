@@ -21,13 +21,16 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from resource import RLIMIT_AS, setrlimit
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = [  # in groups, those first that are quick and notice most
     ['test/test_programs.py', 'test/test_engine.py', 'test/test_nn.py', 'test/test_trace.py'],
     ['test/test_memory.py', 'test/test_documents.py'],
 ]
+LIMIT = 12 * 2**30, 12 * 2**30  # of memory, for what would grow without end
 QUICK = 'not published_run and not notebook_shows and not moon_mlp and not gout'
 # The engine that a file's faults concern: without the tests on the other one.
 ONLY = {'engine.py': 'not compiled', '_engine.c': 'not pure'}
@@ -92,9 +95,6 @@ KEPT = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.Pass, ast.Raise)
 
 def faulty(node, field):
     """What may stand in place of this part of a syntax tree: (in words, the other part)."""
-    def negated(test):
-        return ast.UnaryOp(ast.Not(), test)
-
     def text(x):
         return isinstance(x, ast.Constant) and isinstance(x.value, str)
 
@@ -122,12 +122,19 @@ def faulty(node, field):
             setattr(other, name, [*items[:-2], items[-1], items[-2]])
             yield 'the last two exchanged', other
     if field in ('test', 'ifs'):
-        yield 'negated', negated(node)
+        yield 'negated', ast.UnaryOp(ast.Not(), node)
 
 
 def mutants(source):
     """(line, in words, the faulty source), for every fault that can be planted here."""
     tree = ast.parse(source)
+
+    def plant(parent, field, i, node):
+        many = getattr(parent, field)
+        if isinstance(many, list):
+            many[i] = node
+        else:
+            setattr(parent, field, node)
 
     def below(parent):
         for field, value in ast.iter_fields(parent):
@@ -140,16 +147,10 @@ def mutants(source):
                     continue
                 line = getattr(node, 'lineno', getattr(parent, 'lineno', 0))
                 for words, other in faulty(node, field):
-                    if isinstance(value, list):
-                        value[i] = other
-                    else:
-                        setattr(parent, field, other)
+                    plant(parent, field, i, other)
                     yield line, f'{ast.unparse(node)[:60]!r}: {words}', ast.unparse(
                         ast.fix_missing_locations(tree))
-                    if isinstance(value, list):
-                        value[i] = node
-                    else:
-                        setattr(parent, field, node)
+                    plant(parent, field, i, node)
                 if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
                     yield from below(node)
 
@@ -173,11 +174,6 @@ def build(tree):
     return any((tree / 'micrograd').glob('_engine*.so'))
 
 
-def limit_memory():
-    import resource
-    resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30,) * 2)
-
-
 def notice(tree, groups, only, seconds):
     """What the tests say in this tree: '' if they pass, or the line of the first failure."""
     for group in groups:
@@ -186,7 +182,7 @@ def notice(tree, groups, only, seconds):
              f'{only} and {QUICK}', '-p', 'no:randomly', '-p', 'no:cacheprovider', *group],
             cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env={**os.environ, 'PYTHONPATH': str(tree), 'PYTHONDONTWRITEBYTECODE': '1'},
-            start_new_session=True, preexec_fn=limit_memory)
+            start_new_session=True, preexec_fn=partial(setrlimit, RLIMIT_AS, LIMIT))
         try:
             said, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:

@@ -268,7 +268,7 @@ def test_own_attributes(mg):
     v.m, v._color = 0.0, 'red'
     v.m += 1.5
     v.backward()
-    assert (v.m, v._color) == (1.5, 'red') and vars(v) == {'m': 1.5, '_color': 'red'}
+    assert vars(v) == {'m': 1.5, '_color': 'red'}
     assert not hasattr(v + 1, '_color')
     del v.m
     with pytest.raises(AttributeError, match='m'):
@@ -285,9 +285,8 @@ def test_comparison_and_hash_are_identity(mg):
 @pytest.mark.parametrize('data', [-4, 0.1, 1e300, nan, -0.0, -inf, 1 / 3])
 def test_repr(mg, data):
     v = mg.Value(data)
-    assert repr(v) == str(v) == f'{v}' == f'Value(data={float(data)!r}, grad=0.0)'
     (v * -1.5).backward()
-    assert repr(v).endswith('grad=-1.5)')
+    assert repr(v) == str(v) == f'{v}' == f'Value(data={float(data)!r}, grad=-1.5)'
 
 
 def test_subclasses(mg):
