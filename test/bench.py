@@ -226,14 +226,14 @@ def nodes(n, who):
     """Per node, the nanoseconds to build, backpropagate and drop a chain of n nodes, and bytes."""
     from micrograd.engine import Value
     n, c, x = int(n), Value(0.999), Value(1.0)
-    before, start = resident(), clock()
+    before, start = memory('VmRSS'), clock()
     if who == 'plain floats':
         x = [i * 0.5 for i in range(n)]
     else:
         for _ in range(n // 2):
             x = x * c + c
     built = clock()
-    size, ready = resident() - before, clock()
+    size, ready = memory('VmRSS') - before, clock()
     if who != 'plain floats':
         x.backward()
     done = clock()
@@ -252,8 +252,6 @@ def memory(what):
     from resource import RUSAGE_SELF, getrusage
     return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 
-
-resident = partial(memory, 'VmRSS')
 
 
 def command(who, peer):
@@ -307,7 +305,7 @@ def main():
     sys.path.insert(0, ROOT)
     if not importlib.util.find_spec('micrograd._engine'):
         sys.exit('the compiled engine has not been built: see the README on installing')
-    if math.isnan(resident()):
+    if math.isnan(memory('VmRSS')):
         print('No figures of memory: this system has neither /proc nor the module resource.')
     for part in options.only:
         contestants = [who for who, (module, where, with_peer, *_) in CONTESTANTS.items()

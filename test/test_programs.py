@@ -120,9 +120,14 @@ class Comparison:
         def operand(x):
             if isinstance(x, list):
                 return [*map(operand, x)]
-            return tensors[~(x % len(tensors))] if isinstance(x, int) else (
-                torch.tensor(float(constant(x)), dtype=torch.float64)
-                if constant(x) != 'own' else x)
+            if isinstance(x, int):
+                return tensors[~(x % len(tensors))]
+            try:
+                return torch.tensor(float(constant(x)), dtype=torch.float64)
+            except OverflowError:  # in a sumprod, with 0 beside it
+                return torch.tensor(math.inf, dtype=torch.float64)
+            except ValueError:  # the name of an operation
+                return x
 
         for i, (op, *operands) in enumerate(program):
             if i in made:
