@@ -63,7 +63,7 @@ setup(
     extras_require={
         'demo': ['scikit-learn', 'matplotlib', 'jupyter', 'graphviz'],
         'test': [
-            'pytest', 'numpy', 'joblib', 'graphviz',
+            'pytest', 'hypothesis', 'numpy', 'joblib', 'graphviz',
             *(f'{package}; {CPYTHON}'  # the notebooks
               for package in ('nbclient', 'ipykernel', 'scikit-learn', 'matplotlib')),
             f'torch==2.13.0; {CPYTHON}'

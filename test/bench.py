@@ -253,17 +253,14 @@ def memory(what):
     return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 
 
-
-def command(who, peer):
-    """The environment that makes a process of this program that contestant."""
-    return {**os.environ, 'PYTHONPATH': peer if who == 'peer' else ROOT,
-            'MICROGRAD_PURE': '1' if who == 'pure' else '0',
-            'OMP_NUM_THREADS': '1', 'JAX_ENABLE_X64': '1'}
-
-
 def child(peer, *arguments):
+    """A process of this program, for the contestant who comes last among the arguments."""
+    who = arguments[-1]
+    environment = {**os.environ, 'PYTHONPATH': peer if who == 'peer' else ROOT,
+                   'MICROGRAD_PURE': '1' if who == 'pure' else '0',
+                   'OMP_NUM_THREADS': '1', 'JAX_ENABLE_X64': '1'}
     return Popen([sys.executable, __file__, '--child', *arguments], stdin=PIPE, stdout=PIPE,
-                 text=True, env=command(arguments[-1], peer))
+                 text=True, env=environment)
 
 
 def fresh(*arguments):

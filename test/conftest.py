@@ -24,6 +24,7 @@ from types import SimpleNamespace
 
 import pytest
 
+os.environ['HYPOTHESIS_STORAGE_DIRECTORY'] = os.devnull  # so that it leaves nothing behind
 PACKAGE = Path(importlib.util.find_spec('micrograd').origin).parent
 
 

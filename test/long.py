@@ -3,10 +3,10 @@
     python test/long.py                                          # all of it: 40 minutes
     python test/long.py --graphs 1000 --steps 200 --nodes 100000
 
-100,000 random programs run on both engines, to the bit, and on PyTorch (test_programs.py says how
-that is compared). Each engine trains the demo's net for 10,000 steps; it builds, backpropagates and
-drops a chain of ten million nodes; all without the garbage collector. Prints what was measured.
-Exits with 1 where something disagrees, memory grew, or was not given back.
+100,000 random programs run on both engines, to the bit, and on PyTorch, as in test_programs.py.
+Each engine trains the demo's net for 10,000 steps, and builds, backpropagates and drops a chain of
+ten million nodes, without the garbage collector. Exits with 1 where something disagrees, memory
+grew, or was not given back.
 """
 import argparse
 import gc
@@ -21,7 +21,7 @@ from conftest import load, python
 from test_programs import LIMITS, Comparison, program, same
 
 MB = 2 ** 20
-BYTES = {'compiled': (84, 40), 'pure': (160, 130)}  # a node: the graph, and for backward()
+BYTES = {'compiled': (84, 40), 'pure': (165, 80)}  # a node: the graph, and for backward()
 
 
 def compare(graphs):
@@ -32,16 +32,15 @@ def compare(graphs):
     pure, compiled = load(True), load(False)
     comparison, differ = Comparison(pure), 0
     for seed in range(graphs):
-        steps = program(seed, 250)
+        steps = program(random.Random(seed), 250)
         if compiled and not same(pure, compiled, steps):
             differ += 1
             print('the engines differ:', steps)
-        comparison.add(program(seed, 250, hands=False), LIMITS[seed % len(LIMITS)])
+        comparison.add(program(random.Random(seed), 250, hands=False), LIMITS[seed % len(LIMITS)])
         if seed % 1000 == 999 or seed == graphs - 1:
             comparison.check_operations()
             comparison.operations.clear()
-    for what, n in sorted(comparison.counts.items()):
-        print(f'{n:>14,}  {what}')
+    print(*(f'{n:>14,}  {what}' for what, n in sorted(comparison.counts.items())), sep='\n')
     print(*comparison.unexplained[:10], sep='\n')
     print(f'{graphs:,} programs: {differ} differ on the engines, '
           f'{len(comparison.unexplained)} unexplained beside PyTorch', flush=True)
@@ -82,7 +81,8 @@ def chain(nodes):
 def fresh(engine, call):
     """What a function of this file gives, in a process of its own, on that engine."""
     code = f'import json, long; print(json.dumps(long.{call}))'
-    return json.loads(python(SimpleNamespace(pure=engine == 'pure'), code, timeout=None))
+    return json.loads(python(SimpleNamespace(pure=engine == 'pure'), code, timeout=None,
+                             MALLOC_TRIM_THRESHOLD_='131072'))  # glibc gives back what it can
 
 
 def main():

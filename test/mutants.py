@@ -106,14 +106,10 @@ def faulty(node, field):
         yield f'{type(node).__name__} → {other.__name__}', other()
     elif isinstance(node, ast.UnaryOp):
         yield 'without its sign', node.operand
-    elif isinstance(node, ast.Constant):
-        value = node.value
-        if isinstance(value, bool):
-            yield f'{not value}', ast.Constant(not value)
-        elif isinstance(value, (int, float)):
-            yield f'{value + 1}', ast.Constant(value + 1)
-        elif isinstance(value, str):
-            yield f'{value!r} changed', ast.Constant(value + 'x')
+    elif isinstance(node, ast.Constant) and isinstance(node.value, (int, float, str)):
+        x = node.value
+        other = not x if isinstance(x, bool) else x + type(x)(1)  # of a text: with a 1 behind it
+        yield f'{other!r}', ast.Constant(other)
     elif isinstance(node, (ast.Call, ast.Tuple)):
         name = 'args' if isinstance(node, ast.Call) else 'elts'
         items = getattr(node, name)
@@ -129,12 +125,9 @@ def mutants(source):
     """(line, in words, the faulty source), for every fault that can be planted here."""
     tree = ast.parse(source)
 
-    def plant(parent, field, i, node):
-        many = getattr(parent, field)
-        if isinstance(many, list):
-            many[i] = node
-        else:
-            setattr(parent, field, node)
+    def plant(parent, field, many, i, node):
+        many[i] = node
+        setattr(parent, field, many if isinstance(getattr(parent, field), list) else node)
 
     def below(parent):
         for field, value in ast.iter_fields(parent):
@@ -147,10 +140,10 @@ def mutants(source):
                     continue
                 line = getattr(node, 'lineno', getattr(parent, 'lineno', 0))
                 for words, other in faulty(node, field):
-                    plant(parent, field, i, other)
+                    plant(parent, field, many, i, other)
                     yield line, f'{ast.unparse(node)[:60]!r}: {words}', ast.unparse(
                         ast.fix_missing_locations(tree))
-                    plant(parent, field, i, node)
+                    plant(parent, field, many, i, node)
                 if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
                     yield from below(node)
 
@@ -226,7 +219,9 @@ def main():
                 files[0].write_text(faulty_source, encoding='utf-8')
                 if name.endswith('.c') and not build(tree):
                     return 'does not compile'
-                return notice(tree, groups, ONLY.get(name, 'not pure'), options.seconds)
+                first = [sorted(group, key=lambda path: Path(name).stem not in path)
+                         for group in groups]
+                return notice(tree, first, ONLY.get(name, 'not pure'), options.seconds)
             finally:
                 for path, content in zip(files, right):
                     path.write_bytes(content)

@@ -8,8 +8,7 @@ A program is a list of steps, each an operation and its operands:
     ['Value', '2.0'], ['*', 0, 'Fraction(1, 3)'], ['sumprod', [0, 1], [1, '-1'], 0], ['relu', 0]
 
 An int operand says how many nodes back it stands, 0 for the newest and 1 for the one before, around
-the corner where there are not as many. A str is Python for any other operand. So every list of
-steps is a program, also with some taken out: `shrink` does that.
+the corner where there are not as many. A str is Python for any other operand.
 
 This file needs nothing but the standard library, and runs on PyPy and on Python 3.9, too; but a
 seed need not give the same program there, so hand over the program itself. Errors are told by type
@@ -40,7 +39,7 @@ def random_program(rng, size=30, wild=0.2, hands=True, numpy=False, wrong=False)
     """A program of `size` steps.
 
     Args:
-        rng: a random.Random.
+        rng: a random.Random, or what `hypothesis` has in its place.
         wild: how many of the numbers are extreme, from 0 to 1.
         hands: whether it also does by hand what `backward()` does: `_backward()`, `grad = …`.
         numpy, wrong: whether NumPy's scalars, and what is no number, are among the operands.
@@ -59,7 +58,7 @@ def random_program(rng, size=30, wild=0.2, hands=True, numpy=False, wrong=False)
         ))()
 
     def node():
-        return int(rng.expovariate(0.2))  # mostly a new one: graphs become deep
+        return rng.randrange(3 ** rng.randrange(4))  # mostly a new one: graphs become deep
 
     def plain():
         return rng.choice(WRONG) if wrong and rng.random() < 0.1 else number()
@@ -91,8 +90,8 @@ def random_program(rng, size=30, wild=0.2, hands=True, numpy=False, wrong=False)
         lambda: ['grad =', node(), plain()]: hands,
         lambda: ['_backward', node()]: hands,
     }
-    makers = rng.choices([*steps], [*steps.values()], k=size - 2)
-    return [step() for step in makers] + [['backward', 0], ['backward', 1]]
+    bag = [step for step, n in steps.items() for _ in range(n)]
+    return [rng.choice(bag)() for _ in range(size - 2)] + [['backward', 0], ['backward', 1]]
 
 
 @functools.lru_cache(None)
@@ -160,15 +159,3 @@ def describe(*roots):
             rows.append([v._op, v.data.hex(), v.grad.hex(), [position[id(x)] for x in v._prev],
                          [*map(float.hex, v._slopes)]])
     return rows
-
-
-def shrink(program, fails):
-    """A shorter program that still fails: steps are taken out, first many, then one by one."""
-    n = len(program)
-    while n:
-        for i in range(len(program), -1, -n):
-            shorter = program[:i] + program[i + n:]
-            if shorter != program and fails(shorter):
-                program = shorter
-        n //= 2
-    return program

@@ -1,5 +1,4 @@
-"""Nothing leaks, nothing is freed too early, and nothing runs too deep; in threads and forks, after
-Ctrl-C, and when there is no memory left."""
+"""Nothing leaks, or is freed too early, or runs too deep; not even when memory runs out."""
 import contextlib
 import copy
 import copyreg
@@ -69,18 +68,15 @@ def test_random_programs(mg):
             for program in programs:
                 run(program, mg)
 
-    work()
     assert_stays(work, *watched(mg), *(x for x in map(constant, texts)
                                        if isinstance(x, (float, numbers.Rational, np.generic))
                                        and abs(x) > 1000 or isinstance(x, (list, dict, bytes))))
 
 
+@numbers.Real.register
 class Fails:
     def __float__(self):
         raise LookupError
-
-
-numbers.Real.register(Fails)
 
 
 def test_all_else(mg):
@@ -172,13 +168,11 @@ def test_what_is_held_stays_and_all_else_goes(mg):
 
 MILLION = """
 import gc, os, sys
+from bench import memory
 from micrograd import Value
 
 def resident():
-    if not os.path.exists('/proc/self/statm'):
-        return 0
-    with open('/proc/self/statm') as f:
-        return int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+    return memory('VmRSS') if os.path.exists('/proc/self/status') else 0
 
 gc.disable()
 first, c = Value(0.0), Value(1.0)
@@ -187,13 +181,11 @@ for _ in range(350_000):
     x = -(c + (x + c))
 x.backward()
 assert (x.data, first.grad, c.grad) == (0.0, 1.0, 0.0)
-middle = x._prev[0]._prev[1]._prev[0]
 held, peak = sys.getrefcount(Value), resident()
-x = middle._prev[0]
-middle = None
-assert sys.getrefcount(Value) == held - 4
+x = x._prev[0]._prev[1]  # the rest stays
+assert sys.getrefcount(Value) == held - 2
 x.backward()
-assert first.grad == 2.0
+assert first.grad == 0.0
 x = None
 assert sys.getrefcount(Value) == living
 print(peak - before, resident() - before)
@@ -497,6 +489,16 @@ def check():
     assert (nodes[0]._op, root._op, v._op, w.label) == ('*', '+', '', 'w')
 
 assert all(leaves) and starve(root.backward, check) > 1
+
+far = Value(0.0)
+steep = far ** 0.5  # an infinite slope, which makes nan of a gradient of 0
+for _ in range(200):
+    steep = steep + 1.0
+
+def check():
+    assert far.grad in (0.0, float('inf'))
+
+assert starve(steep.backward, check) > 1
 """
 
 
