@@ -39,11 +39,12 @@ def replay(program, there):
             return v
         step = there['steps'][i]
         here = [v.data.hex(), *map(float.hex, v._slopes)]
+        if 'Overflow' in step and math.isinf(v.data) and sys.implementation.name == 'pypy':
+            raise OverflowError  # there x ** 2 is x * x, which is no error
         if isinstance(step, str) or not close(program[i][0], here, step):
             raise AssertionError(f'{here} for {step}')
         data, *slopes = map(float.fromhex, step)
-        pairs = [x for pair in zip(v._prev, slopes) for x in pair]
-        return engine.node(data, v._op, *pairs)
+        return engine.node(data, v._op, *sum(zip(v._prev, slopes), ()))
 
     here = run(program, engine, settle)
     for step, x, y in zip(program, here['steps'], there['steps']):
