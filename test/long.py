@@ -40,10 +40,9 @@ def compare(graphs):
         if seed % 1000 == 999 or seed == graphs - 1:
             comparison.check_operations()
             comparison.operations.clear()
-    print(*(f'{n:>14,}  {what}' for what, n in sorted(comparison.counts.items())), sep='\n')
-    print(*comparison.unexplained[:10], sep='\n')
-    print(f'{graphs:,} programs: {differ} differ on the engines, '
-          f'{len(comparison.unexplained)} unexplained beside PyTorch', flush=True)
+    counts = (f'{n:>14,}  {what}' for what, n in sorted(comparison.counts.items()))
+    print(*counts, *comparison.unexplained[:10], f'{graphs:,} programs: {differ} differ on the '
+          f'engines, {len(comparison.unexplained)} unexplained beside PyTorch', sep='\n')
     return differ + len(comparison.unexplained)
 
 
