@@ -1,6 +1,6 @@
 """The long checks: very many random graphs, and memory over a long time and at a large size.
 
-    python test/long.py                                          # all of it: 40 minutes
+    python test/long.py                                          # all of it: 90 minutes
     python test/long.py --graphs 1000 --steps 200 --nodes 100000
 
 100,000 random programs run on both engines, to the bit, and on PyTorch, as in test_programs.py.

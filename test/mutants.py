@@ -1,6 +1,6 @@
 """Faults planted into the library, one at a time: which of them do the tests not notice?
 
-    python test/mutants.py                       # all of them, two at a time: some 30 minutes
+    python test/mutants.py                       # all of them, two at a time: some 50 minutes
     python test/mutants.py nn.py trace.py        # those in these files alone
     python test/mutants.py --tree ELSEWHERE --tests test/test_a.py --tests test/test_b.py
 
