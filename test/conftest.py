@@ -19,6 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,6 +48,8 @@ def load(pure):
         for name in modules:
             del sys.modules[name]
     engine = modules['micrograd.engine']
+    built = PathFinder.find_spec('_engine', [str(PACKAGE)])
+    assert engine.compiled == bool(built and not pure)  # or all tests on it would be skipped
     return None if engine.compiled == pure else SimpleNamespace(
         engine=engine, nn=nn, trace=trace, pure=pure, modules=modules, Value=engine.Value,
         node=engine.node, sumprod=engine.sumprod, MLP=nn.MLP, Layer=nn.Layer, Neuron=nn.Neuron)

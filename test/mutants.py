@@ -31,7 +31,7 @@ TESTS = [  # in groups, those first that are quick and notice most
     ['test/test_memory.py', 'test/test_documents.py'],
 ]
 LIMIT = 4 * 2**30, 4 * 2**30  # of memory, for what would grow without end
-QUICK = 'not published_run and not notebook_shows and not moon_mlp and not gout'
+QUICK = 'not published_run and not notebook_shows and not moon_mlp and not gout and not no_more'
 # The engine that a file's faults concern: without the tests on the other one.
 ONLY = {'engine.py': 'not compiled', '_engine.c': 'not pure'}
 

@@ -115,9 +115,7 @@ def run(program, engine, settle=lambda i, v: v):
         steps: for each, the exception ('TypeError: …'), or [data, *slopes] of the node that it
             made, or the repr of another result.
         nodes: [op, data, grad, operands, slopes] for every node, also those that plain numbers and
-            `sumprod` made, operands first. An operand is a position in this list.
-
-    All floats are texts, by float.hex().
+            `sumprod` made, operands first. An operand is a position here, and a float a text.
     """
     nodes, steps = [engine.Value(1.0)], []
 

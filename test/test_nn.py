@@ -58,7 +58,6 @@ def test_a_module_of_ones_own(mg):
     (lambda mg: mg.Neuron(2), 'ReLUNeuron(2)'),
     (lambda mg: mg.Neuron(3, nonlin=False), 'LinearNeuron(3)'),
     (lambda mg: mg.Neuron(1, 'tanh'), 'tanhNeuron(1)'),
-    (lambda mg: mg.Layer(2, 1), 'Layer of [ReLUNeuron(2)]'),
     (lambda mg: mg.Layer(2, 2, nonlin=False), 'Layer of [LinearNeuron(2), LinearNeuron(2)]'),
     (lambda mg: mg.MLP(2, [2, 1]),
      'MLP of [Layer of [ReLUNeuron(2), ReLUNeuron(2)], Layer of [LinearNeuron(2)]]'),
