@@ -146,7 +146,7 @@ def _power(x, k):
     try:
         dx = k * math.pow(x, k - 1.0) if k else 0.0
     except (OverflowError, ValueError):  # infinite, with the sign of x where k - 1 is odd
-        dx = k * math.copysign(math.inf, x if abs(math.fmod(k - 1.0, 2.0)) == 1.0 else 1.0)
+        dx = k * math.copysign(math.inf, x if abs(k - 1.0) % 2.0 == 1.0 else 1.0)
     log = math.log(x) if x > 0.0 else -math.inf if x == 0.0 else math.nan
     return y, dx, 0.0 if x == 0.0 and k >= 0.0 else y * log
 
