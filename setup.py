@@ -1,6 +1,9 @@
 import os
 import re
+import sys
+import sysconfig
 import tempfile
+import zlib
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -11,9 +14,11 @@ HERE = Path(__file__).resolve().parent
 CPYTHON = 'platform_python_implementation == "CPython"'  # some packages have wheels for no other
 
 # Built anew and elsewhere: builds side by side never meet, none finds what an older one left, and
-# the sources may be read-only.
+# the sources may be read-only. But what `setup.py build` makes is for `install --skip-build`.
 scratch = tempfile.TemporaryDirectory()
-options = {'build': {'build_base': scratch.name}}
+options = {}
+if {'build', 'build_ext', 'build_py', '--skip-build'}.isdisjoint(sys.argv):
+    options['build'] = {'build_base': scratch.name}
 if not os.access(HERE, os.W_OK):
     options['egg_info'] = {'egg_base': scratch.name}
 
@@ -22,27 +27,29 @@ class BuildEngine(build_ext):
     def run(self):
         if self.inplace:  # where this build fails, the engine of an older one must not serve
             (HERE / self.get_ext_filename('micrograd._engine')).unlink(missing_ok=True)
-        super().run()
+        try:
+            if sys.implementation.name != 'cpython' or sysconfig.get_config_var('Py_GIL_DISABLED'):
+                raise RuntimeError('it is for CPython with its global lock')
+            super().run()
+        except Exception as error:
+            print('micrograd: the engine in C was not built, the one in Python will serve:', error)
+            self.extensions = self.distribution.ext_modules = []
+            wheel = self.distribution.get_command_obj('bdist_wheel', create=False)
+            if wheel:
+                wheel.root_is_pure = True  # for every platform: py3-none-any
 
     def build_extension(self, ext):
         if self.compiler.compiler_type == 'msvc':
-            ext.extra_compile_args = ['/std:c11', '/utf-8']
+            ext.extra_compile_args = ['/std:c11', '/utf-8', '/fp:precise']
         else:  # to the last bit what Python computes: a*b + c is rounded twice, pow is not replaced
             ext.extra_compile_args = ['-std=c11', '-O3', '-ffp-contract=off', '-fno-builtin-pow',
                                       '-fno-fast-math']
             ext.libraries = ['m']
         super().build_extension(ext)
 
-    def warn(self, message):
-        super().warn(f'the engine in Python will serve: {message}')
-        self.distribution.ext_modules = None
-        wheel = self.distribution.get_command_obj('bdist_wheel', create=False)
-        if wheel:
-            wheel.root_is_pure = True  # for every platform: py3-none-any
-
 
 def read(name):
-    return (HERE / name).read_text(encoding='utf-8')
+    return (HERE / name).read_bytes().replace(b'\r\n', b'\n').decode()
 
 
 setup(
@@ -54,10 +61,14 @@ setup(
     license_expression='MIT',
     author='The micrograd authors',
     project_urls={'The original of 2020': 'https://github.com/karpathy/micrograd'},
-    python_requires='>=3.10',
+    python_requires='>=3.11',
     packages=['micrograd'],
+    package_dir={'': '.'},  # an editable install is then a line in a .pth, and no finder
     package_data={'micrograd': ['py.typed', '*.pyi']},
-    ext_modules=[Extension('micrograd._engine', ['micrograd/_engine.c'], optional=True)],
+    ext_modules=[Extension(
+        'micrograd._engine', ['micrograd/_engine.c'], depends=['micrograd/engine.py'],
+        define_macros=[('ENGINE_CHECKSUM', f'{zlib.crc32(read("micrograd/engine.py").encode())}u')],
+    )],
     cmdclass={'build_ext': BuildEngine},
     options=options,
     extras_require={
@@ -71,18 +82,18 @@ setup(
         ],
     },
     classifiers=[
-        'Development Status :: 5 - Production/Stable',
+        'Development Status :: 4 - Beta',
         'Intended Audience :: Education',
         'Intended Audience :: Science/Research',
         'Operating System :: OS Independent',
         'Programming Language :: C',
         'Programming Language :: Python :: 3',
         'Programming Language :: Python :: 3 :: Only',
-        'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
         'Programming Language :: Python :: 3.13',
         'Programming Language :: Python :: 3.14',
+        'Programming Language :: Python :: 3.15',
         'Programming Language :: Python :: Implementation :: CPython',
         'Programming Language :: Python :: Implementation :: PyPy',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
