@@ -13,8 +13,8 @@ HERE = Path(__file__).resolve().parent
 
 CPYTHON = 'platform_python_implementation == "CPython"'  # some packages have wheels for no other
 
-# Built anew and elsewhere: builds side by side never meet, none finds what an older one left, and
-# the sources may be read-only. But what `setup.py build` makes is for `install --skip-build`.
+# pip's builds are made elsewhere: two side by side do not meet, and the sources may be read-only.
+# What `setup.py build` makes is for another command, as `setup.py install --skip-build`.
 scratch = tempfile.TemporaryDirectory()
 options = {}
 if {'build', 'build_ext', 'build_py', '--skip-build'}.isdisjoint(sys.argv):
@@ -25,8 +25,8 @@ if not os.access(HERE, os.W_OK):
 
 class BuildEngine(build_ext):
     def run(self):
-        if self.inplace:  # where this build fails, the engine of an older one must not serve
-            (HERE / self.get_ext_filename('micrograd._engine')).unlink(missing_ok=True)
+        self.force = True  # always anew: where that fails, an older engine must not serve
+        Path(self.get_ext_fullpath('micrograd._engine')).unlink(missing_ok=True)
         try:
             if sys.implementation.name != 'cpython' or sysconfig.get_config_var('Py_GIL_DISABLED'):
                 raise RuntimeError('it is for CPython with its global lock')
@@ -45,6 +45,9 @@ class BuildEngine(build_ext):
             ext.extra_compile_args = ['-std=c11', '-O3', '-ffp-contract=off', '-fno-builtin-pow',
                                       '-fno-fast-math']
             ext.libraries = ['m']
+            # In the linker's hands these change the whole process: it has no subnormals any more.
+            self.compiler.linker_so = [option for option in self.compiler.linker_so
+                                       if not re.match('-(Ofast|f.*math|mdaz|mpc)', option)]
         super().build_extension(ext)
 
 
@@ -58,15 +61,15 @@ setup(
     description='A tiny, exact, fast scalar autograd engine, with a small neural-network library.',
     long_description=read('README.md'),
     long_description_content_type='text/markdown',
-    license_expression='MIT',
+    license='MIT',
     author='The micrograd authors',
     project_urls={'The original of 2020': 'https://github.com/karpathy/micrograd'},
     python_requires='>=3.11',
     packages=['micrograd'],
-    package_dir={'': '.'},  # an editable install is then a line in a .pth, and no finder
+    package_dir={'': '.'},  # else the clone hides what `pip install -e` installs, in its parent folder
     package_data={'micrograd': ['py.typed', '*.pyi']},
     ext_modules=[Extension(
-        'micrograd._engine', ['micrograd/_engine.c'], depends=['micrograd/engine.py'],
+        'micrograd._engine', ['micrograd/_engine.c'],
         define_macros=[('ENGINE_CHECKSUM', f'{zlib.crc32(read("micrograd/engine.py").encode())}u')],
     )],
     cmdclass={'build_ext': BuildEngine},
