@@ -66,7 +66,7 @@ setup(
     project_urls={'The original of 2020': 'https://github.com/karpathy/micrograd'},
     python_requires='>=3.11',
     packages=['micrograd'],
-    package_dir={'': '.'},  # else the clone hides what `pip install -e` installs, in its parent folder
+    package_dir={'': '.'},  # what `pip install -e` installs is then found beside the clone, too
     package_data={'micrograd': ['py.typed', '*.pyi']},
     ext_modules=[Extension(
         'micrograd._engine', ['micrograd/_engine.c'],
