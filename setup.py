@@ -80,7 +80,7 @@ setup(
             'pytest', 'hypothesis', 'numpy', 'joblib', 'graphviz',
             *(f'{package}; {CPYTHON}'  # the notebooks
               for package in ('nbclient', 'ipykernel', 'scikit-learn', 'matplotlib')),
-            f'torch==2.13.0; {CPYTHON}'
+            f'torch==2.13.0; {CPYTHON} and python_version < "3.15"'
             ' and (sys_platform != "darwin" or platform_machine == "arm64")',
         ],
     },
