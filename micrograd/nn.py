@@ -5,11 +5,10 @@
     >>> score.backward()  # adds to p.grad for each p in model.parameters()
 """
 import random
-from collections.abc import Iterable
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
-from micrograd.engine import Value, sumprod
+from micrograd import engine
 
 
 class Module:
@@ -20,8 +19,8 @@ class Module:
         for p in self.parameters():
             p.grad = 0.0
 
-    def parameters(self) -> list[Value]:
-        """The leaves to train, always in the same order."""
+    def parameters(self) -> list[engine.Value]:
+        """The leaves to train, each once, always in the same order."""
         return []
 
 
@@ -30,34 +29,37 @@ class Neuron(Module):
 
     Args:
         nin: the number of inputs.
-        nonlin: True for ReLU, False for none, or the name of a Value's method, such as 'tanh'.
+        nonlin: True for ReLU, False for none, the name of a Value's method, such as 'tanh', or a
+            function from a Value to a Value.
 
     The weights are drawn with `random.uniform(-1, 1)`; the bias starts at 0.
 
     Raises:
-        ValueError: `nin` is not a positive whole number, or there is no such method.
+        ValueError: `nin` is not a positive whole number, or `nonlin` none of these.
     """
 
-    def __init__(self, nin: int, nonlin: bool | str = True) -> None:
-        if not (isinstance(nonlin, bool) or callable(getattr(Value, str(nonlin), None))):
-            raise ValueError(f'a Value has no method {nonlin!r}')
-        self.w = [Value(random.uniform(-1, 1)) for _ in range(_size('nin', nin))]
-        self.b = Value(0)
+    def __init__(self, nin: int, nonlin: Any = True) -> None:
+        if not (isinstance(nonlin, bool) or callable(getattr(engine.Value, str(nonlin), nonlin))):
+            raise ValueError(f'nonlin={nonlin!r}: a Value has no method of that name')
+        self.w = [engine.Value(random.uniform(-1, 1)) for _ in range(_size('nin', nin))]
+        self.b = engine.Value(0)
         self.nonlin = nonlin
 
     def __call__(self, x: Any) -> Any:
-        """The output, a Value, for `nin` inputs. Raises ValueError for any other number of them."""
-        act = sumprod(self.w, x, self.b)
-        if self.nonlin is True:
-            return act.relu()
-        return getattr(act, self.nonlin)() if self.nonlin else act
+        """The output, a Value, for one point: a list of `nin` inputs, numbers or Values.
 
-    def parameters(self) -> list[Value]:
-        return [*self.w, self.b]
+        Raises ValueError for another number of them, and TypeError for anything else.
+        """
+        act = engine.sumprod(self.w, x if type(x) is tuple else _point(x, len(self.w)), self.b)
+        if isinstance(self.nonlin, bool):
+            return act.relu() if self.nonlin else act
+        return engine._only(getattr(engine.Value, str(self.nonlin), self.nonlin)(act), engine.Value)
+
+    def parameters(self) -> list[engine.Value]: return _all(self.w, [self.b])
 
     def __repr__(self) -> str:
-        kind = self.nonlin if isinstance(self.nonlin, str) else 'ReLU' if self.nonlin else 'Linear'
-        return f'{kind}Neuron({len(self.w)})'
+        name = {True: 'ReLU', False: 'Linear'}.get(self.nonlin, self.nonlin)
+        return f"{getattr(name, '__name__', name)}Neuron({len(self.w)})"
 
 
 class Layer(Module):
@@ -76,21 +78,17 @@ class Layer(Module):
         self.neurons = [Neuron(nin, **kwargs) for _ in range(_size('nout', nout))]
 
     def __call__(self, x: Any) -> Any:
-        """The `nout` outputs for `nin` inputs: a list, or a Value where `nout` is 1.
+        """The `nout` outputs for one point: a list, or a Value where `nout` is 1.
 
-        Raises TypeError for a list of points, such as [[1, 2], [3, 4]]: pass one at a time.
+        Raises ValueError for a wrong number of inputs, and TypeError for anything but one point.
         """
-        x = [x] if isinstance(x, Value) else list(x)  # one Value: from a layer of one neuron
-        if x and not isinstance(x[0], (Value, Real)):
-            raise TypeError(f'expected numbers, one point at a time, not {type(x[0]).__name__}s')
-        out = [n.__call__(x) for n in self.neurons]  # n(x), in a form that Python calls faster
+        x = _point([x] if isinstance(x, engine.Value) else x, len(self.neurons[0].w))
+        out = [n(x) for n in self.neurons]
         return out if len(out) > 1 else out[0]
 
-    def parameters(self) -> list[Value]:
-        return [p for n in self.neurons for p in n.parameters()]
+    def parameters(self) -> list[engine.Value]: return _all(*(n.parameters() for n in self.neurons))
 
-    def __repr__(self) -> str:
-        return f"Layer of [{', '.join(map(str, self.neurons))}]"
+    def __repr__(self) -> str: return f"Layer of [{', '.join(map(str, self.neurons))}]"
 
 
 class MLP(Module):
@@ -105,27 +103,38 @@ class MLP(Module):
         ValueError: a size is not a positive whole number, or `nouts` is not a list of sizes.
     """
 
-    def __init__(self, nin: int, nouts: Iterable[int], nonlin: bool | str = True) -> None:
-        sizes = [nin, *nouts] if isinstance(nouts, Iterable) else []
-        if len(sizes) < 2:
+    def __init__(self, nin: int, nouts: Any, nonlin: Any = True) -> None:
+        if not hasattr(nouts, '__iter__') or len(sizes := [nin, *nouts]) < 2:
             raise ValueError(f'nouts is a list of sizes, such as [16, 16, 1], not {nouts!r}')
         self.layers = [Layer(m, n, nonlin=nonlin) for m, n in zip(sizes[:-2], sizes[1:-1])]
         self.layers.append(Layer(sizes[-2], sizes[-1], nonlin=False))
 
     def __call__(self, x: Any) -> Any:
-        """The outputs of the last layer for `nin` inputs."""
+        """The outputs of the last layer for one point."""
         for layer in self.layers:
             x = layer(x)
         return x
 
-    def parameters(self) -> list[Value]:
-        return [p for layer in self.layers for p in layer.parameters()]
+    def parameters(self) -> list[engine.Value]: return _all(*(x.parameters() for x in self.layers))
 
-    def __repr__(self) -> str:
-        return f"MLP of [{', '.join(map(str, self.layers))}]"
+    def __repr__(self) -> str: return f"MLP of [{', '.join(map(str, self.layers))}]"
 
 
 def _size(name: str, n: Any) -> int:
     if not isinstance(n, Integral) or n < 1:
         raise ValueError(f'{name} is a whole number, 1 or more, not {n!r}')
     return int(n)
+
+
+def _all(*parts: Any) -> list[engine.Value]: return [*{id(p): p for x in parts for p in x}.values()]
+
+
+def _point(x: Any, nin: int) -> Any:
+    """The inputs as Values: plain numbers become leaves, once for all neurons of a layer."""
+    try:
+        x = tuple(v if isinstance(v, engine.Value) else engine.Value(v) for v in x)
+    except TypeError as error:
+        raise TypeError(f'a model takes one point, a list of {nin} inputs: {error}') from None
+    if len(x) != nin:
+        raise ValueError(f'expected {nin} inputs, got {len(x)}')
+    return x
