@@ -1,37 +1,35 @@
 """A graph as a picture: a box for every value, an oval for every operation.
 
-    >>> a, b = Value(2.0, 'a'), Value(-3.0, 'b')
+    >>> a, b = Value(2.0, label='a'), Value(-3.0, label='b')
     >>> dot = draw_dot(a * b + a)  # shows itself in a notebook
     >>> dot.render('graph')  # writes the picture
     'graph.svg'
 
-`draw_dot` needs the package graphviz and, to render, the program `dot`. Where one is missing, the
-error says how to install it.
+`draw_dot` needs the package graphviz and, to render, the program `dot`. Where one is missing, it
+says how to install it.
 """
-from __future__ import annotations
-
-import functools
 import re
-from typing import TYPE_CHECKING, Any
+import shutil
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-from micrograd.engine import Value
+from micrograd import engine
 
-if TYPE_CHECKING:
-    import graphviz  # type: ignore
-
-NO_PACKAGE = 'drawing needs the Python package graphviz. Install it: pip install graphviz'
-NO_PROGRAM = """rendering needs the program `dot`, and it is not on the PATH. Install Graphviz:
-    Debian, Ubuntu   sudo apt install graphviz
-    macOS            brew install graphviz
-    Windows          choco install graphviz
-                     (or winget install graphviz, and put its folder bin on the PATH)
-Then start Python, or the notebook's kernel, again."""
-
-OVAL = {'shape': 'oval', 'width': '0.4', 'margin': '0.04', 'style': 'filled',
-        'fillcolor': '#dceaf5'}
+BOX = {'shape': 'record', 'height': '0.3', 'fontname': 'Helvetica', 'fontsize': '10'}
+LEAF, CONSTANT = {'style': 'filled', 'fillcolor': '#fbeecb'}, {'style': 'dashed'}
+OVAL = {'shape': 'oval', 'width': '.4', 'margin': '.04', 'style': 'filled', 'fillcolor': '#dceaf5'}
+ARROW = {'arrowsize': '0.7', 'fontname': 'Helvetica', 'fontsize': '9', 'fontcolor': '#1f4e8c'}
+SILENT = {'color': '#757575', 'fontcolor': '#757575'}
+SLOPE = '< %s<br/><font point-size="4"> </font>>'  # the blanks keep it clear of the arrow
+# Where the arrow from the first operand ends, those between, and that from the last.
+PORTS = {'LR': 'nw w sw', 'RL': 'ne e se', 'TB': 'nw n ne', 'BT': 'sw s se'}
+EFFECTS = {'lit': 'stroke:#c40;stroke-width:3', 'new': 'fill:#c40;font-weight:bold',
+           'show': 'visibility:visible'}  # of the film, each for a time
 
 
-def trace(root: Value) -> tuple[list[Value], list[tuple[Value, Value]]]:
+def trace(root: engine.Value) -> tuple[list[engine.Value], list[tuple[engine.Value, engine.Value]]]:
     """All values of a graph, and what leads from where to where.
 
     Returns:
@@ -42,87 +40,149 @@ def trace(root: Value) -> tuple[list[Value], list[tuple[Value, Value]]]:
     Raises:
         TypeError: `root` is not a Value.
     """
-    if not isinstance(root, Value):
+    if not isinstance(root, engine.Value):
         raise TypeError(f'expected a Value, not {type(root).__name__}')
-    nodes: list[Value] = []
-    seen: set[Value] = set()
-    path = [root]  # a stack of our own: recursion would end at a thousand nodes
+    nodes: dict[int, Any] = {}  # by id: a subclass may have its own == and hash
+    path: list[Any] = [(root, False)]
     while path:
-        unseen = [x for x in path[-1]._prev if x not in seen]
-        if unseen:
-            path.append(unseen[0])
-        else:
-            seen.add(path[-1])
-            nodes.append(path.pop())
-    return nodes, [(x, v) for v in nodes for x in v._prev]
+        v, ready = path.pop()  # ready: all its operands are there
+        if ready:
+            nodes[id(v)] = v
+        elif id(v) not in nodes:
+            path += [(v, True), *((x, False) for x in reversed(v._prev))]
+    return [*nodes.values()], [(x, v) for v in nodes.values() for x in v._prev]
 
 
-def draw_dot(root: Value, format: str = 'svg', rankdir: str = 'LR',
-             slopes: bool = False) -> graphviz.Digraph:
-    """The graph that ends in `root`, as a picture. Equal graphs give equal text, `dot.source`.
+def draw_dot(root: engine.Value, format: str = 'svg', rankdir: str = 'LR', slopes: bool = False,
+             animate: bool = False) -> Any:
+    """The graph that ends in `root`, as a picture: a graphviz.Digraph.
 
-    A box reads `label | data | grad`, the label only where there is one. With slopes, the chain
-    rule can be checked by eye: a gradient is what stands on the arrow that leaves its box, times
-    the gradient behind the operation, summed over the arrows.
+    A box reads `label | data | grad`. Leaves with a label are tinted, those without have dashed
+    lines; grey is what has gradient 0, where the root has another. Of two operands, the first is
+    above, or on the left. Equal graphs give equal pictures, byte for byte.
 
     Args:
         root: the result, such as a loss.
         format: 'svg', 'png', 'pdf', or whatever else `dot` can write.
         rankdir: where the arrows lead: 'LR' (left to right), 'RL', 'TB' (top to bottom) or 'BT'.
-        slopes: whether every arrow into an operation bears the local derivative.
+        slopes: whether every arrow into an operation bears the local derivative. Then the chain
+            rule can be checked by eye: a gradient is what stands on the arrow that leaves its box,
+            times the gradient behind the operation, summed over the arrows.
+        animate: whether the SVG is a film of `root.backward()`. It shows the gradients of this one
+            call, from zero, and so does the picture in other formats; the Values keep theirs.
 
     Raises:
-        ImportError: the package graphviz is missing.
+        ImportError: the package graphviz is missing, or too old.
         TypeError: `root` is not a Value.
-        ValueError: `format` or `rankdir` is none of these.
+        ValueError: `format` or `rankdir` is none of these, or the graph is too large to look at.
 
-    Rendering, not before, raises graphviz.ExecutableNotFound where there is no program `dot`.
+    Warns where the program `dot` is missing. Rendering then raises graphviz.ExecutableNotFound.
     """
-    if rankdir not in ('LR', 'RL', 'TB', 'BT'):
+    if rankdir not in PORTS:
         raise ValueError(f"rankdir is 'LR', 'RL', 'TB' or 'BT', not {rankdir!r}")
-    digraph, escape = _graphviz()
-    dot = digraph(
-        format=format, graph_attr={'rankdir': rankdir, 'ranksep': '0.2', 'nodesep': '0.2'},
-        node_attr={'shape': 'record', 'height': '0.3', 'margin': '0.08,0.05',
-                   'fontname': 'Helvetica', 'fontsize': '10'},
-        edge_attr={'arrowsize': '0.7', 'fontname': 'Helvetica', 'fontsize': '8',
-                   'fontcolor': '#666666'})
+    nodes, _ = trace(root)
+    if len(nodes) > 1000:  # `dot` needs a second or two; for 2,000 it is 15
+        raise ValueError(f'{len(nodes):,} values are too many to draw: draw a neuron, one output')
+    try:
+        from graphviz import Digraph, escape  # noqa: F401  (escape: not in old versions)
+    except ImportError as e:
+        raise ImportError('drawing needs the package graphviz: pip install -U graphviz') from e
+    if not shutil.which('dot'):
+        warnings.warn('no program `dot`: apt (brew, choco, winget) install graphviz', stacklevel=2)
+
+    dot = Digraph('graph', format=format, node_attr=BOX, edge_attr=ARROW, graph_attr={
+        'rankdir': rankdir, 'ranksep': '.2', 'ordering': 'in', 'dpi': {'png': '192'}.get(format)})
+    frames = _frames(nodes) if animate else [[v.grad for v in nodes]]
+    looks = [SILENT if grad == 0.0 != frames[-1][-1] else {} for grad in frames[-1]]
+    if animate:
+        for k, i in enumerate([i for i, v in enumerate(nodes) if v._prev][::-1], 2):
+            looks[i] = {**looks[i], 'class': f'step{k}of{len(frames)}'}
+        dot.pipe, dot.render = partial(_pipe, dot, frames), partial(_render, dot, frames)
     fields = '%s' if rankdir in ('LR', 'RL') else '{%s}'  # one below the other, either way
-    nodes, edges = trace(root)
-    number = {v: i for i, v in enumerate(nodes)}
-    for v, i in number.items():
-        # In a record, these characters mean something. So does & in every label: &lt; is <.
-        label = re.sub(r'[\\|{}<>]', r'\\\g<0>', str(v.label)).replace('&', '&amp;')
-        label = ' '.join(label.split())  # a record drops the other kinds of white space
-        text = f'data {v.data:.4f} | grad {v.grad:.4f}'
-        dot.node(f'v{i}', fields % (f'{label} | {text}' if label else text))
-        if v._prev:
-            dot.node(f'op{i}', escape(v._op.replace('&', '&amp;')), **OVAL)
-            dot.edge(f'op{i}', f'v{i}')
-    for (x, v), slope in zip(edges, [slope for node in nodes for slope in node._slopes]):
-        # The space keeps a minus clear of an upright arrow.
-        dot.edge(f'v{number[x]}', f'op{number[v]}', label=f' {slope:.4g}' if slopes else None)
+    index = {id(v): i for i, v in enumerate(nodes)}
+    for i, (v, look) in enumerate(zip(nodes, looks)):
+        label, text = _escape(v.label), f'data {_decimal(v.data)} | grad {_decimal(frames[-1][i])}'
+        text = f'{label} | {text}' if label else text.replace(' | ', '\\n')
+        dot.node(f'v{i}', fields % text, **({} if v._prev else LEAF if label else CONSTANT), **look)
+        if v._prev or v._op:
+            dot.node(f'op{i}', _escape(v._op), **OVAL, **look)
+            dot.edge(f'op{i}', f'v{i}', **look)
+        for k, j in enumerate(index[id(x)] for x in v._prev):
+            port = PORTS[rankdir].split()[1 - (k == 0) + (k == len(v._prev) - 1)]
+            slope = SLOPE % _decimal(v._slopes[k]) if slopes and v._slopes else None
+            dot.edge(f'v{j}', f'op{i}', slope, headport=port, **{**looks[j], **look})
     return dot
 
 
-@functools.cache
-def _graphviz() -> tuple[Any, Any]:
-    """The package's Digraph, made to say what to install where `dot` is missing; its `escape`."""
+def _decimal(x: float) -> str:
+    """Four decimals where they show the number, else four digits and its size."""
+    return f'{x:.4f}' if 0.01 <= abs(x) < 1e6 else f'{x:.4g}' if x else '0.0000'
+
+
+def _escape(name: object) -> str:
+    """A name as `dot` reads it; of a very long one, the beginning."""
+    # A record drops white space but for single blanks; XML has no place for other characters.
+    text = re.sub(r'[\0-\x1f\ud800-\udfff\ufffe\uffff]', '\ufffd', ' '.join(str(name).split()))
+    text = text[:50] + '…' if len(text) > 50 else text
+    # In a record, these characters mean something. So does & in every label: &lt; is <.
+    return re.sub(r'[\\|{}<>]', r'\\\g<0>', text).replace('&', '&amp;')
+
+
+def _frames(nodes: list[Any]) -> list[list[float]]:
+    """All gradients, as backward() goes: at zero, with the root's 1, and after each step."""
+    # A subclass may have its own __setattr__.
+    before, put = [v.grad for v in nodes], vars(engine.Value)['grad'].__set__
+    frames = [[0.0] * len(nodes), [0.0] * len(nodes[1:]) + [1.0]]
     try:
-        import graphviz
-    except ImportError as e:
-        raise ImportError(NO_PACKAGE) from e
+        for v, grad in zip(nodes, frames[1]):
+            put(v, grad)
+        for v in reversed(nodes):
+            v._backward()
+            if v._prev:
+                frames.append([])
+            frames[-1] = [x.grad for x in nodes]
+    finally:
+        for v, grad in zip(nodes, before):
+            put(v, grad)
+    return frames
 
-    def advise(render: Any) -> Any:
-        @functools.wraps(render)
-        def advised(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return render(*args, **kwargs)
-            except graphviz.ExecutableNotFound as e:
-                e.args = (NO_PROGRAM,)
-                raise e.with_traceback(None) from None
-        return advised
 
-    # What a notebook shows comes from `pipe`, what `view` shows from `render`.
-    methods = {name: advise(getattr(graphviz.Digraph, name)) for name in ('pipe', 'render')}
-    return type('Digraph', (graphviz.Digraph,), methods), graphviz.escape
+def _pipe(dot: Any, frames: Any, *args: Any, encoding: str | None = None, **kwargs: Any) -> Any:
+    picture = _animate(type(dot).pipe(dot, *args, **kwargs), frames)
+    return picture.decode(encoding) if encoding else picture
+
+
+def _render(dot: Any, frames: Any, *args: Any, **kwargs: Any) -> Any:
+    path = type(dot).render(dot, *args, **kwargs)
+    Path(path).write_bytes(_animate(Path(path).read_bytes(), frames))
+    return path
+
+
+def _animate(svg: bytes, frames: list[list[float]]) -> bytes:
+    """An SVG by `dot` becomes a film, with a tick for each frame. Other pictures stay as they are.
+
+    Every animation lasts for a whole round. What it does, it does in the last part of it, which a
+    delay moves to its time.
+    """
+    n, rules = len(frames), {'': '.grad{visibility:hidden}'}
+
+    def effect(kind: str, start: int, end: int) -> str:
+        name, begin = f'{kind}{end - start}of{n}', 100 - 100 * (end - start) / (n + 2)
+        rules[name] = f'@keyframes {name}{{{begin:.3f}%{{{EFFECTS[kind]}}}}}'
+        return f'{name} {(n + 2) * 1.4:.1f}s {(end - n - 2) * 1.4:.1f}s step-end infinite'
+
+    def texts(match: re.Match[bytes]) -> bytes:
+        """A box's gradient, one after the other; without the animation, the last."""
+        grads = [f'grad {_decimal(frame[int(match[2])])}' for frame in frames]
+        starts = [k for k in range(n) if k == 0 or grads[k] != grads[k - 1]]
+        return match[1] + ''.join(
+            f'<text class="grad" style="animation:{effect("show", a, b)},{effect("new", a, a + 1)}"'
+            f'{match[3].decode()}' + ' visibility="hidden"' * (b < n) + f'>{grads[a]}</text>'
+            for a, b in zip(starts, [*starts[1:], n + 2])).encode()
+
+    svg = re.sub(rb'(?s)(<title>v(\d+)<.*?)<text([^>]*)>grad [^<]*</text>(?=\s*</g>)', texts, svg)
+    for k in range(2, n):
+        part, lit, new = f'.step{k}of{n}', effect('lit', k, k + 1), effect('new', k, k + 1)
+        rules[part] = f'{part} :not(text){{animation:{lit}}}{part}.edge text{{animation:{new}}}'
+    css = '@media screen and (prefers-reduced-motion:no-preference){' + '\n'.join(rules.values())
+    return re.sub(rb'(?=</svg>\s*\Z)', f'<style>{css}}}</style>\n'.encode(), svg)
