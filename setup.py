@@ -25,9 +25,9 @@ if not os.access(HERE, os.W_OK):
 
 class BuildEngine(build_ext):
     def run(self):
-        self.force = True  # always anew: where that fails, an older engine must not serve
-        Path(self.get_ext_fullpath('micrograd._engine')).unlink(missing_ok=True)
-        try:
+        self.force = True
+        try:  # always anew: where that fails, an older engine must not serve
+            Path(self.get_ext_fullpath('micrograd._engine')).unlink(missing_ok=True)
             if sys.implementation.name != 'cpython' or sysconfig.get_config_var('Py_GIL_DISABLED'):
                 raise RuntimeError('it is for CPython with its global lock')
             super().run()
