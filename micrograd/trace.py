@@ -164,7 +164,7 @@ def _animate(svg: bytes, frames: list[list[float]]) -> bytes:
     Every animation lasts for a whole round. What it does, it does in the last part of it, which a
     delay moves to its time.
     """
-    n, rules = len(frames), {'': '.grad{visibility:hidden}'}
+    n, rules = len(frames), {'': 'text.grad{visibility:hidden}'}
 
     def effect(kind: str, start: int, end: int) -> str:
         name, begin = f'{kind}{end - start}of{n}', 100 - 100 * (end - start) / (n + 2)
