@@ -2,36 +2,43 @@
 
     python test/bench.py                   # both engines, and the peers that are installed
     python test/bench.py --peer PATH       # and the package `micrograd` that lies in PATH
-    python test/bench.py --only moons tiny --no-peers    # a quick answer, while the engine changes
+    python test/bench.py moons tiny --no-peers    # a quick answer, while the engine changes
 
-Each contestant lives in a process of its own, with one thread, and has its turn in every round.
-Times are those of the processor; on Windows, and from a cold start, those of the clock.
+Each contestant has its turn in every round, in a new process with one thread. Times are those of
+the processor; on Windows, and where a whole process is timed, those of the clock.
 """
 import argparse
 import importlib.util
 import math
 import os
+import platform
 import random
 import sys
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from statistics import median
-from subprocess import PIPE, Popen
+from subprocess import PIPE, run
 from time import perf_counter, process_time
 from timeit import Timer
 
+from gpt import FLOATS, VALUES, Own, gpt, softmax
+
 clock = perf_counter if os.name == 'nt' else process_time
 ROOT = str(Path(__file__).resolve().parent.parent)
-SHAPES = [(2, 16), (16, 16), (16, 1)]  # of the demo's net: inputs and neurons of each layer
+DEMO, WIDE = [(2, 16), (16, 16), (16, 1)], [(784, 32), (32, 10)]  # inputs, neurons of each layer
+POINTS = 25, 50, 100, 150, 200, 400, 800
 RATE = 0.1
-LOSS = {1: 0.9079585915405642, 2: 0.4679091243423272, 100: 0.12912892477256785}  # at a step
+LOSS = {  # at a step
+    'moons': {1: 0.9079585915405642, 2: 0.4679091243423272, 100: 0.12912892477256785},
+    'wide': {1: 38.16008763162441, 2: 31.66405984751825},
+    'gpt': {1: 3.1685258701937578, 2: 3.3384077719113776, 1000: 0.3554765456759203},
+}
 
 
-def moons():
-    """Two noisy half circles: 100 points, and their labels, -1 and 1."""
-    rng, labels = random.Random(1337), [-1, 1] * 50
-    angles = [math.pi * (i // 2) / 49 for i in range(100)]
+def moons(n=100):
+    """Two noisy half circles: n points, and their labels, -1 and 1."""
+    rng, labels = random.Random(1337), ([-1, 1] * n)[:n]
+    angles = [math.pi * (i // 2) / ((n - 1) // 2) for i in range(n)]
     points = [[(1 + y) / 2 - y * math.cos(t) + rng.gauss(0, 0.1),
                (1 + y) / 4 - y * math.sin(t) + rng.gauss(0, 0.1)] for t, y in zip(angles, labels)]
     return points, labels
@@ -42,47 +49,56 @@ def loss_of(scores, labels, parameters, relu):
     return sum(losses) * (1.0 / len(losses)) + 1e-4 * sum(p * p for p in parameters)
 
 
-def moons_step(package='micrograd'):
-    Value = importlib.import_module(package + '.engine').Value
-    model = importlib.import_module(package + '.nn').MLP(2, [16, 16, 1])
-    points, labels = moons()
+def descend(model, loss, rate=RATE):
+    model.zero_grad()
+    loss.backward()
+    for p in model.parameters():
+        p.data -= rate * p.grad
+    return loss.data
+
+
+def moons_step(n=100):
+    from micrograd.engine import Value
+    from micrograd.nn import MLP
+    model, (points, labels) = MLP(2, [16, 16, 1]), moons(n)
 
     def step():
         scores = [model([Value(x) for x in point]) for point in points]
-        loss = loss_of(scores, labels, model.parameters(), lambda v: v.relu())
-        model.zero_grad()
-        loss.backward()
-        for p in model.parameters():
-            p.data -= RATE * p.grad
-        return loss.data
+        return descend(model, loss_of(scores, labels, model.parameters(), VALUES.relu))
     return step
 
 
-def drawn():
+def drawn(shapes):
     """The parameters that `MLP` draws, in its order: neuron by neuron, the weights, the bias."""
     return [random.uniform(-1, 1) if i < m else 0.0
-            for m, n in SHAPES for _ in range(n) for i in range(m + 1)]
+            for m, n in shapes for _ in range(n) for i in range(m + 1)]
 
 
-def one_by_one(parameters, points, labels, relu):
-    """What computes the loss without a package, in whatever numbers the parameters are."""
+def mlp(parameters, shapes, relu):
+    """An `MLP` without a package, in whatever numbers the parameters are."""
     p = iter(parameters)
-    layers = [[([next(p) for _ in range(m)], next(p)) for _ in range(n)] for m, n in SHAPES]
+    layers = [[([next(p) for _ in range(m)], next(p)) for _ in range(n)] for m, n in shapes]
 
-    def score(x):
+    def scores(x):
         for layer in layers:
             x = [sum((wi * xi for wi, xi in zip(w, x)), b) for w, b in layer]
             if layer is not layers[-1]:
                 x = [relu(v) for v in x]
-        return x[0]
-    return lambda: loss_of([score(x) for x in points], labels, parameters, relu)
+        return x
+    return scores
+
+
+def one_by_one(parameters, points, labels, relu):
+    """What computes the loss of the moons without a package."""
+    scores = mlp(parameters, DEMO, relu)
+    return lambda: loss_of([scores(x)[0] for x in points], labels, parameters, relu)
 
 
 def batched(parameters, points, labels, relu):
-    """What computes the loss where each of these is one array."""
+    """What computes it where each of these is one array."""
     def loss():
         x, rest = points.T, parameters
-        for m, n in SHAPES:
+        for m, n in DEMO:
             layer, rest = rest[:n * (m + 1)].reshape(n, m + 1), rest[n * (m + 1):]
             x = layer[:, :m] @ x + layer[:, m:]
             x = relu(x) if len(rest) else x[0]
@@ -91,59 +107,78 @@ def batched(parameters, points, labels, relu):
 
 
 def tiny(a, b):
-    c = a + b
-    d = a * b + b**3
-    e = c - d
-    f = e**2
-    g = f / 2
-    return g
+    c, d = a + b, a * b + b**3
+    return (c - d)**2 / 2
 
 
-# The peers: each makes of a function what gives its value and its gradient, at an array.
+def wide(Value):
+    """What takes a training step; where Value is float, the forward pass alone."""
+    x = [Value(math.sin(i) ** 2) for i in range(784)]
+    if Value is float:
+        scores = mlp(drawn(WIDE), WIDE, FLOATS.relu)
+        return lambda: -math.log(softmax(scores(x), FLOATS)[7])
+    from micrograd.nn import MLP
+    model = MLP(784, [32, 10])
+    return lambda: descend(model, -softmax(model(x), VALUES)[7].log(), 0.001)
 
-def with_torch(function, numbers):
+
+# The peers: each gives, again and again, a function's value and its gradient at the array p.
+
+def with_torch(function, p):
     import torch
     torch.set_default_dtype(torch.float64)
     data = [*map(torch.tensor, moons()), torch.relu]
-
-    def derivative(p):
-        p = p.detach().requires_grad_()
-        out = function(p, *data)()
+    while True:
+        leaf = torch.tensor(p, requires_grad=True)
+        out = function(leaf, *data)()
         out.backward()
-        return out.item(), p.grad
-    return derivative, torch.tensor(numbers)
+        yield out.item(), leaf.grad
 
 
-def with_jax(function, numbers):
+def with_jax(function, p):
     import jax
     data = [*map(jax.numpy.array, moons()), jax.nn.relu]
     compiled = jax.jit(jax.value_and_grad(lambda p: function(p, *data)()))
-    p = jax.numpy.array(numbers)
-    compiled(p)  # it is now
-    return lambda p: jax.block_until_ready(compiled(p)), p
+    while True:
+        yield jax.block_until_ready(compiled(p))
 
 
-def with_casadi(function, numbers):
+def with_casadi(function, p):
     from casadi import SX, Function, fmax, gradient, vertsplit
-    from numpy import array
-    p = SX.sym('p', len(numbers))
-    out = function(vertsplit(p), *moons(), lambda v: fmax(0.0, v))()
-    x, value, grad = array(numbers), array([0.0]), array(numbers)
-    buffer, replay = Function('derivative', [p], [out, gradient(out, p)]).buffer()
-    buffer.set_arg(0, memoryview(x))
+    x, value, grad = SX.sym('x', len(p)), p[:1].copy(), p.copy()
+    out = function(vertsplit(x), *moons(), lambda v: fmax(0.0, v))()
+    buffer, replay = Function('derivative', [x], [out, gradient(out, x)]).buffer()
+    buffer.set_arg(0, memoryview(p))
     buffer.set_res(0, memoryview(value))
     buffer.set_res(1, memoryview(grad))
-    return lambda p, buffer=buffer: replay() or (value[0], grad), x  # where p is x, always
+    while True:
+        replay()
+        yield value[0], grad
 
 
-def with_xad(function, numbers):
-    from numpy import array
+def with_aadc(function, p):
+    from aadc import idouble, math, record_kernel
+    with record_kernel() as kernel:
+        inputs = [idouble(x) for x in p]
+        arguments = [x.mark_as_input() for x in inputs]
+        out = function(inputs, *moons(), lambda v: math.max(v, 0.0))().mark_as_output()
+    kernel.compile()
+    replay = kernel.create_workspace()
+    while True:
+        for argument, x in zip(arguments, p):
+            replay.set_val(argument, x)
+        replay.forward()
+        replay.set_diff(out, 1.0)
+        replay.reverse()
+        yield replay.val(out), [replay.diff(argument) for argument in arguments]
+
+
+def with_xad(function, p):
     from xad.adj_1st import Real, Tape
     from xad.math import max as maximum
     data, tape = [*moons(), lambda v: maximum(v, 0.0)], Tape()
     tape.activate()
-
-    def derivative(p):
+    while True:
         tape.clearAll()
         inputs = [Real(x) for x in p]
         tape.registerInputs(inputs)
@@ -152,80 +187,142 @@ def with_xad(function, numbers):
         tape.registerOutput(out)
         out.derivative = 1.0
         tape.computeAdjoints()
-        return out.value, array([x.derivative for x in inputs])
-    return derivative, array(numbers)
+        yield out.value, [x.derivative for x in inputs]
 
 
-CONTESTANTS = {  # the module, the parts, how the loss is derived, and what is different
-    'Python alone': ('sys', 'cold', None, None, 'and what this program imports'),
-    'plain floats': ('math', 'moons tiny nodes', None, None, 'forward alone, or a list'),
-    'compiled': ('micrograd.engine', 'moons tiny cold nodes', None, None, ''),
-    'pure': ('micrograd.engine', 'moons tiny nodes', None, None, ''),
-    'peer': ('micrograd.engine', 'moons tiny', None, None, 'the package of --peer'),
-    'PyTorch': ('torch', 'moons tiny', with_torch, one_by_one, 'scalars in float64'),
-    'import torch': ('torch', 'cold', None, None, 'and nothing else'),
-    'PyTorch, batch': ('torch', 'moons cold', with_torch, batched, 'all points in one tensor'),
-    'XAD': ('xad', 'moons tiny', with_xad, one_by_one, 'a tape in C++, with Python bindings'),
-    'CasADi': ('casadi', 'moons tiny', with_casadi, one_by_one, 'built at set-up, then replayed'),
-    'JAX': ('jax', 'moons tiny cold', with_jax, batched, 'compiled at set-up, one array'),
-}
+def with_autoneuronet(function, p):
+    from autoneuronet import Var
+    data = [*moons(), Var.relu]
+    while True:
+        inputs = [Var(x) for x in p]
+        out = function(inputs, *data)()
+        out.grad = 1.0
+        out.backward()
+        yield out.val, [x.grad for x in inputs]
 
 
-def work_of(who, part):
+def work_of(part, who):
     """What derives the tiny graph, or else what takes a training step and returns the loss."""
     module, _, with_peer, function, _ = CONTESTANTS[who]
-    if module == 'micrograd.engine':
-        return 'tiny(Value(-41.0), Value(2.0)).backward()' if part == 'tiny' else moons_step()
-    if module == 'math':
-        return 'tiny(-41.0, 2.0)' if part == 'tiny' else one_by_one(
-            drawn(), *moons(), lambda v: max(0.0, v))
+    plain, own = who == 'plain floats', who == 'own Value'
+    if with_peer:
+        return peer_step(with_peer, function, part == 'tiny')
     if part == 'tiny':
-        return partial(*with_peer(lambda p, *_: partial(tiny, *p), [-41.0, 2.0]))
-    derivative, p = with_peer(function, drawn())
+        return 'tiny(-41.0, 2.0)' if plain else 'tiny(Value(-41.0), Value(2.0)).backward()'
+    if part == 'moons':
+        return one_by_one(drawn(DEMO), *moons(), FLOATS.relu) if plain else moons_step()
+    Value = float if plain else Own if own else importlib.import_module(module).Value
+    return wide(Value) if part == 'wide' else gpt(Value)
+
+
+def peer_step(with_peer, function, is_tiny):
+    from numpy import array, asarray
+    if is_tiny:
+        p, function = array([-41.0, 2.0]), lambda p, *_: partial(tiny, *p)
+    else:
+        p = array(drawn(DEMO))
+    derivatives = with_peer(function, p)
+    next(derivatives)  # what is compiled, is now
 
     def step():
-        nonlocal p
-        value, grad = derivative(p)
-        p -= RATE * grad
+        value, grad = next(derivatives)
+        p[:] -= RATE * asarray(grad)
         return float(value)
-    return step
+    return derivatives.__next__ if is_tiny else step
 
 
-def train(step, n):
+def train(part, step, n):
     for _ in range(n):
         loss = step()
-    assert math.isclose(loss, LOSS[n], rel_tol=1e-9), f'loss {loss}, not {LOSS[n]}'
+    assert math.isclose(loss, LOSS[part][n], rel_tol=1e-9), f'loss {loss}, not {LOSS[part][n]}'
 
+
+# What is measured: each prints its figures, in a process of its own.
 
 def contest(part, who):
-    """For each line that comes, the microseconds of the work, and the seconds of its set-up."""
-    first = sys.stdin.readline()  # its turn
+    """The time that the work takes, and the seconds of its set-up."""
     module = importlib.import_module(CONTESTANTS[who][0])
     start = perf_counter()
-    work = work_of(who, part)
+    work = work_of(part, who)
     setup = perf_counter() - start
-    if part == 'moons':
-        train(work, 1 if who == 'plain floats' else 2)
+    if part in LOSS:
+        train(part, work, 1 if who == 'plain floats' else 2)
     timer = Timer(work, 'import gc; gc.enable()', clock, {**globals(), **vars(module)})
     calls, _ = timer.autorange()
-    number = max(1, calls // 9)
-    for _ in chain([first], sys.stdin):
-        print(median(timer.repeat(min(calls, 9), number)) / number * 1e6, setup, flush=True)
+    number, unit = max(1, calls // 9), 1e6 if part == 'tiny' else 1e3
+    print(median(timer.repeat(min(calls, 9), number)) / number * unit, setup)
 
 
-def cold(who):
+def whole(part, who):
     """The most megabytes that an import takes, and a training where there is one."""
     module, parts, *_ = CONTESTANTS[who]
     importlib.import_module(module)
     if parts != 'cold':
-        train(work_of(who, 'cold'), 100)
+        part, n = ('moons', 100) if part == 'cold' else ('gpt', 1000)
+        train(part, work_of(part, who), n)
     print(memory('VmHWM') / 2**20)
 
 
-def nodes(n, who):
+def digits(_, who):
+    """The seconds to learn scikit-learn's digits, and the percentage right of those not seen."""
+    from sklearn.datasets import load_digits
+
+    from micrograd.nn import MLP
+    images, labels = load_digits(return_X_y=True)
+    samples = [*zip((images / 16).tolist(), labels.tolist())]
+    random.shuffle(samples)
+    unseen, samples, right = samples[:360], samples[360:] * 5, math.nan
+    model, n, start = MLP(64, [32, 10]), 10 if who == 'peer' else len(samples), clock()
+    for k, (x, label) in enumerate(samples[:n]):
+        scores = model(x)
+        if who == 'peer':  # the original has neither exp() nor log()
+            loss = sum((1 + v - scores[label]).relu() for v in scores)
+        else:
+            loss = -softmax(scores, VALUES)[label].log()
+        descend(model, loss, 0.1 * (1 - k / len(samples)))
+    seconds = (clock() - start) * len(samples) / n
+    if who != 'peer':
+        scores = [[v.data for v in model(x)] for x, _ in unseen]
+        right = sum(v[label] == max(v) for v, (_, label) in zip(scores, unseen)) / 3.6
+        assert right >= 95, f'{right:.1f} %'
+    print(seconds, right)
+
+
+def points(_, who):
+    """The least nanoseconds a Value among these training steps, and the ratio of each to it."""
+    from micrograd.engine import Value
+    living = [Value(0.0) for _ in range(2**20)][::256] if who == 'survivors' else []
+    costs = []
+    for n in POINTS:
+        step, size, times = moons_step(n), 648 * n + 1018, []  # size: of the graph
+        for _ in range(9):
+            if who == 'disorder':
+                dying = [Value(0.0) for _ in range(size)]
+                random.shuffle(dying)
+                del dying
+            start = clock()
+            step()
+            times.append((clock() - start) * 1e9 / size)
+        costs.append(median(times[4:]))
+    del living
+    print(min(costs), *(cost / min(costs) for cost in costs))
+
+
+def stages(_, who):
+    """The megabytes in use after each stage of a program."""
+    from micrograd.engine import Value
+    few, many, kept, sizes = moons_step(10), moons_step(800), [], []
+    for work, times in [(few, 9), (many, 9), (few, 99), (None, 1), (kept.clear, 1), (few, 99)]:
+        for _ in range(times):
+            work() if work else kept.append(sum(map(Value, range(500_000))))
+        sizes.append(memory('VmRSS') / 2**20)
+    print(*sizes)
+
+
+def nodes(part, who):
     """Per node, the nanoseconds to build, backpropagate and drop a chain of n nodes, and bytes."""
     from micrograd.engine import Value
-    n, c, x = int(n), Value(0.999), Value(1.0)
+    n, c, x = int(part.split()[0].replace(',', '')), Value(0.999), Value(1.0)
     before, start = memory('VmRSS'), clock()
     if who == 'plain floats':
         x = [i * 0.5 for i in range(n)]
@@ -253,73 +350,100 @@ def memory(what):
     return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 
 
-def child(peer, *arguments):
-    """A process of this program, for the contestant who comes last among the arguments."""
-    who = arguments[-1]
+PARTS = {  # how it is measured, the columns, the rounds, and what it is
+    'moons': (contest, ['ms', 'set-up, s'], 9, "a training step of the demo's net, 100 points"),
+    'tiny': (contest, ['µs', 'set-up, s'], 9, 'a graph of ten nodes, built and backpropagated'),
+    'wide': (contest, ['ms', 'set-up, s'], 9, 'a training step of MLP(784, [32, 10]) with softmax '
+             'and cross-entropy, on one sample; its inputs are Values, made once'),
+    'gpt': (contest, ['ms', 'set-up, s'], 9, 'a training step of the GPT of gpt.py, on one word'),
+    'thousand': (whole, ['s', 'MB at most'], 1, 'all its 1,000 steps'),
+    'cold': (whole, ['s', 'MB at most'], 7, "import, train the demo's net for 100 steps, exit"),
+    'digits': (digits, ['s', '% right'], 3, "MLP(64, [32, 10]) learns scikit-learn's digits, and "
+               'is tried on others; of the peer, the time for ten images, times their number'),
+    'points': (points, ['ns', *POINTS], 5, 'training steps of so many points; per Value where that '
+               'is least, and the ratio of each to it'),
+    'stages': (stages, ['10 points', '800', '10', '10⁶ nodes', 'dropped', '10 points'], 3,
+               'megabytes in use after one stage of a program and the next'),
+    **{f'{10**k:,} nodes': (nodes, ['ns', 'build', 'backward', 'drop', 'bytes'], 5,
+                            'of a chain, per node') for k in range(3, 8)},
+}
+CONTESTANTS = {  # the module, the parts, how the loss is derived, and what is different
+    'Python alone': ('sys', 'cold', None, None, 'and what this program imports'),
+    'plain floats': ('math', 'moons tiny wide gpt nodes', None, None, 'forward alone, or a list'),
+    'compiled': ('micrograd.engine', ' '.join(PARTS), None, None, ''),
+    'survivors': ('micrograd.engine', 'points', None, None, 'of 2²⁰ Values each 256th lives on'),
+    'disorder': ('micrograd.engine', 'points', None, None, 'as many died in random order before'),
+    'pure': ('micrograd.engine', 'moons tiny wide gpt digits points stages nodes', None, None, ''),
+    'own Value': ('math', 'gpt thousand', None, None, 'the class Own of gpt.py'),
+    'peer': ('micrograd.engine', 'moons tiny digits', None, None, 'the package of --peer'),
+    'PyTorch': ('torch', 'moons tiny', with_torch, one_by_one, 'scalars in float64'),
+    'import torch': ('torch', 'cold', None, None, 'and nothing else'),
+    'PyTorch, batch': ('torch', 'moons cold', with_torch, batched, 'all points in one tensor'),
+    'XAD': ('xad', 'moons tiny', with_xad, one_by_one, 'a tape in C++, with Python bindings'),
+    'AutoNeuroNet': ('autoneuronet', 'moons tiny', with_autoneuronet, one_by_one, 'nodes in C++'),
+    'CasADi': ('casadi', 'moons tiny', with_casadi, one_by_one, 'built at set-up, then replayed'),
+    'AADC': ('aadc', 'moons tiny', with_aadc, one_by_one, 'compiled at set-up, then replayed'),
+    'JAX': ('jax', 'moons tiny cold', with_jax, batched, 'compiled at set-up, one array'),
+}
+
+
+def fresh(peer, part, who):
+    """The seconds that a new process takes, and the figures that it prints."""
     environment = {**os.environ, 'PYTHONPATH': peer if who == 'peer' else ROOT,
                    'MICROGRAD_PURE': '1' if who == 'pure' else '0',
                    'OMP_NUM_THREADS': '1', 'JAX_ENABLE_X64': '1'}
-    return Popen([sys.executable, __file__, '--child', *arguments], stdin=PIPE, stdout=PIPE,
-                 text=True, env=environment)
+    command, start = [sys.executable, __file__, '--measure', part, who], perf_counter()
+    out = run(command, stdout=PIPE, text=True, env=environment, check=True).stdout
+    return [perf_counter() - start, *map(float, out.splitlines()[-1].split())]  # AADC prints, too
 
 
-def fresh(*arguments):
-    """The seconds that a process of its own takes, and the figures that it prints."""
-    start = perf_counter()
-    out = child(None, *arguments).communicate()[0]
-    return [perf_counter() - start, *map(float, out.split())]
-
-
-def table(title, heads, contestants, rounds, measure):
+def table(part, contestants, peer):
+    _, heads, rounds, title = PARTS[part]
     results = {who: [] for who in contestants}
     for who in contestants * rounds:
-        results[who].append(measure(who))
-    bases = contestants[0], 'compiled'
-    print(f'\n{title:<16}', *(f'{head:>14}' for head in [*heads, *(f'÷ {who}' for who in bases)]))
+        results[who].append(fresh(peer, part, who)[-len(heads):])
+    bases = dict.fromkeys([contestants[0], 'compiled'])
+    print(f'\n{part}: {title}\n{"":<16}',
+          *(f'{head:>14}' for head in [*heads, *(f'÷ {who}' for who in bases)]))
     for who, rows in results.items():
         figures = [median(column) for column in zip(*rows)]
         figures += [median(a[0] / b[0] for a, b in zip(rows, results[base])) for base in bases]
         print(f'{who:<16}', *(f'{x:>14,.2f}' for x in figures), '', CONTESTANTS[who][-1])
 
 
-def ask(processes, who):
-    print(file=processes[who].stdin, flush=True)
-    return [float(x) for x in processes[who].stdout.readline().split()]
-
-
 def main():
-    parts = ('moons', 'tiny', 'cold', 'nodes')
+    names = [*dict.fromkeys(part.split()[-1] for part in PARTS)]
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('parts', nargs='*', metavar='PART', choices=[[], *names],  # []: none
+                        help=f'of {", ".join(names)}; default: all')
     parser.add_argument('--peer', metavar='PATH', help='where another package `micrograd` lies')
-    parser.add_argument('--only', nargs='+', choices=parts, default=parts, help='default: all')
     parser.add_argument('--no-peers', action='store_true', help='no other libraries')
-    parser.add_argument('--child', nargs='+', help=argparse.SUPPRESS)
+    parser.add_argument('--measure', nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
+    if options.measure:
         random.seed(1337)
-        return globals()[options.child[0]](*options.child[1:])
+        return PARTS[options.measure[0]][0](*options.measure)
 
     sys.path.insert(0, ROOT)
-    if not importlib.util.find_spec('micrograd._engine'):
+    if not importlib.import_module('micrograd.engine').compiled:
         sys.exit('the compiled engine has not been built: see the README on installing')
+    cpu = Path('/proc/cpuinfo').read_text() if os.path.exists('/proc/cpuinfo') else ''
+    cpu = cpu.partition('model name')[2].split('\n')[0].strip('\t :') or platform.processor()
+    print(f'{cpu}, {platform.python_implementation()} {platform.python_version()}')
     if math.isnan(memory('VmRSS')):
         print('No figures of memory: this system has neither /proc nor the module resource.')
-    for part in options.only:
+    for part in PARTS:
+        name = part.split()[-1]
+        if name not in (options.parts or names):
+            continue
         contestants = [who for who, (module, where, with_peer, *_) in CONTESTANTS.items()
-                       if part in where and importlib.util.find_spec(module)
+                       if name in where.split() and importlib.util.find_spec(module)
                        and (who != 'peer' or options.peer)
                        and not (options.no_peers and (with_peer or module == 'torch'))]
-        if part == 'nodes':
-            for n in (10**3, 10**4, 10**5, 10**6, 10**7):
-                table(f'{n:,} nodes', ['ns', 'build', 'backward', 'drop', 'bytes'], contestants, 5,
-                      lambda who, n=str(n): fresh('nodes', n, who)[1:])
-        elif part == 'cold':
-            table('cold start', ['s', 'MB at most'], contestants, 7, partial(fresh, 'cold'))
+        if name == 'digits' and not importlib.util.find_spec('sklearn'):
+            print('\ndigits: scikit-learn is not installed')
         else:
-            processes = {who: child(options.peer, 'contest', part, who) for who in contestants}
-            table(part, ['µs', 'set-up, s'], contestants, 15, partial(ask, processes))
-            for process in processes.values():
-                process.communicate()
+            table(part, contestants, options.peer)
 
 
 if __name__ == '__main__':
