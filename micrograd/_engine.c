@@ -1,9 +1,11 @@
-/* The engine in C: the Value, node and sumprod of engine.py, in its order where C allows it.
+/* The engine in C: the Value and the sumprod of engine.py, in its order where C allows it.
 
    Lay the two files side by side. What differs is what a Value is made of: one block of 80 bytes,
-   with C doubles in place of Python floats, and without a header for the garbage collector, which
-   a graph does not need: operands are older than the node that they go into, so there is no cycle,
-   and reference counts free everything. (Own attributes can make a cycle. It stays in memory.)
+   with C doubles in place of Python floats and, on what operators make, without a header for the
+   garbage collector, which a graph does not need: operands are older than the node that they go
+   into, so there is no cycle, and reference counts free everything. (Own attributes can make a
+   cycle through such a node. It stays in memory.) What the constructor makes with operands, and
+   every instance of a subclass, may be part of a closure's cycle, and so has a header.
 
    Where Python's floats raise an exception, this file calls them, to raise the same one. */
 
@@ -16,85 +18,188 @@
 
 typedef struct Value {
     PyObject_HEAD
-    struct Value *a, *b;  /* the operands, owned: none, one, or two */
+    union {
+        struct Value *a;   /* the first operand, or NULL in a leaf */
+        struct Many *many; /* all of them, if MANY */
+    };
+    struct Value *b;       /* the second operand, or NULL */
     union {
         double grad;
-        struct Value *next;  /* on the path of backward(), and among the dead */
+        struct Value *next; /* on the path of backward(), and among the dead */
     };
-    uintptr_t op;         /* the operation's name, an owned str, or 0; the lowest bit: a visit */
-    double da, db;        /* the local derivatives */
+    uintptr_t op;          /* the operation's name, a str or 0, and the bits below */
+    double da, db;         /* the slopes */
     double data;
-    PyObject *own;        /* the __dict__ of own attributes, or NULL */
+    PyObject *own;         /* the __dict__ of own attributes, or NULL */
 } Value;
 
-enum {LEAF, ADD, SUB, MUL, DIV, POW, POWER_OF, NEG, RELU, EXP, LOG, TANH, OPS};
-static PyObject *names[OPS];
-static PyTypeObject *Value_Type;
-static PyObject *Real;  /* numbers.Real */
+/* The operands of what the constructor makes: any number of them, with slopes or without. */
+typedef struct Many {
+    Py_ssize_t size, slopes, seen;  /* how many; `seen` by backward() */
+    struct {Value *x; double slope;} edge[];
+} Many;
 
-#define VISITED ((uintptr_t)1)
-#define NAME(v) ((PyObject *)((v)->op & ~VISITED))
+enum {VISITED = 1, HEADER = 2, MANY = 4, BITS = 7};  /* HEADER: the garbage collector's */
+enum {NO_OP, ADD, SUB, MUL, DIV, POW, POWER_OF, NEG, RELU, EXP, LOG, TANH, SIGMOID, LABEL, BACKWARD,
+      NAMES};
+static PyObject *names[NAMES];    /* of operations and attributes */
+static PyTypeObject *Value_Type;
+static PyObject *Real;            /* numbers.Real */
+static PyObject *step_method;     /* what Value has as _backward, unless somebody replaces it */
+
+/* The operand number i, or NULL. */
+static inline Value *operand_of(const Value *v, Py_ssize_t i)
+{
+    if (v->op & MANY) return i < v->many->size ? v->many->edge[i].x : NULL;
+    return i == 0 ? v->a : i == 1 ? v->b : NULL;
+}
+
+#define NAME(v) ((PyObject *)((v)->op & ~(uintptr_t)BITS))
 #define NEW_REF(v) ((Value *)Py_NewRef((PyObject *)(v)))
 #define IS_PLAIN(x) Py_IS_TYPE(x, Value_Type)  /* a Value, of no subclass */
+#define MARK(v, bit) ((v)->op |= (uintptr_t)bit)
+#define UNMARK(v, bit) ((v)->op &= ~(uintptr_t)bit)
 #define IS_VALUE(x) (IS_PLAIN(x) || (!PyFloat_CheckExact(x) && !PyLong_CheckExact(x) \
                                      && PyObject_TypeCheck(x, Value_Type)))
-#define HINT "for an operation of your own, use micrograd.engine.node(data, op, a, da, b, db)"
 
-/* The pool: room for the first nodes, in pages. A page is filled from its start, and again when all
-   nodes on it are dead, so that neighbours in a graph are neighbours in memory, step after step.
-   The pool's 5 MB stay with the process; nodes beyond it come from Python's allocator. */
-#ifndef PAGES
-#define PAGES 256
+/* Memory for nodes. A page is filled from its start to its end, so that neighbours in a graph are
+   neighbours in memory, step after step: first pages on which all nodes are dead, then the holes
+   on those where at least half are. (In a hole, the type is NULL.) Only then the system is asked
+   for another page. An emptied page goes back to it if there are `keep` empty ones already; they
+   become one more for each page that is missed later, so that what a training step needs is there
+   for the next one, and what was needed once is not kept; and fewer again by those that lie idle
+   while twice as many are taken. */
+#ifndef PAGE
+#define PAGE 262144
 #endif
-enum {PAGE = 256};
-static Value (*pool)[PAGE];
-static int live[PAGES], empty[PAGES], empties;  /* nodes on each page; the pages with none */
-static int page;                                /* the one that is being filled, */
-static Value *next, *end;                       /* from where to where */
+#if PAGE
+typedef struct Page {
+    struct Page *before, *after;  /* in one of the two rings below, unless it is fuller */
+    void *block;                  /* what the system gave, twice as large, to find a PAGE in */
+    int used;                     /* nodes that live, or are next in turn */
+    Value nodes[];
+} Page;
+enum {NODES = (PAGE - sizeof(Page)) / sizeof(Value), KEEP = 16};
 
-static Value *pool_take(void)
+static Page empty = {&empty, &empty, NULL, 0}, half = {&half, &half, NULL, 0};
+static Page *page;         /* the one that is being filled, */
+static Value *next, *end;  /* from where to where */
+static int keep = KEEP, spare, idle, missed, taken;
+static PyObjectArenaAllocator arena;
+
+static void link_in(Page *p, Page *ring)
 {
-    if (next == end) {
-        if (!pool) {
-            pool = PyMem_RawCalloc(PAGES, sizeof *pool);
-            for (int i = PAGES; pool && i--;) empty[empties++] = i;
-        }
-        if (!empties) return NULL;
-        page = empty[--empties];
-        next = pool[page];
-        end = next + PAGE;
+    p->before = ring;
+    p->after = ring->after;
+    p->before->after = p->after->before = p;
+}
+
+static void unlink_from(Page *p)
+{
+    p->before->after = p->after;
+    p->after->before = p->before;
+}
+
+static void now_empty(Page *p)
+{
+    link_in(p, &empty);
+    if (spare++ < keep) return;
+    unlink_from(p);
+    spare--;
+    missed++;
+    arena.free(arena.ctx, p->block, 2 * PAGE);
+}
+
+/* The next nodes: more room in this page, or another page. */
+static int turn(void)
+{
+    if (page) {
+        Value *stop = page->nodes + NODES;
+        for (next = end; next < stop && Py_TYPE(next); next++) {}
+        for (end = next; end < stop && !Py_TYPE(end); end++) {}
+        page->used += (int)(end - next);
+        if (next < end) return 0;
+        if (!page->used) now_empty(page);
+        else if (page->used <= NODES / 2) link_in(page, &half);
     }
-    live[page]++;
-    return next++;
+    if ((page = empty.after) != &empty) {
+        unlink_from(page);
+        if (--spare < idle) idle = spare;
+        if (++taken > 2 * keep) {
+            for (taken = 0; idle && keep > KEEP; idle--, keep--, spare--) {
+                Page *old = empty.before;
+                unlink_from(old);
+                arena.free(arena.ctx, old->block, 2 * PAGE);
+            }
+            idle = spare;
+        }
+    }
+    else if ((page = half.after) != &half) {
+        unlink_from(page);
+        end = page->nodes;
+        return turn();
+    }
+    else {
+        PyObject_GetArenaAllocator(&arena);
+        void *block = arena.alloc(arena.ctx, 2 * PAGE);
+        page = block ? (Page *)(((uintptr_t)block + PAGE - 1) & ~(uintptr_t)(PAGE - 1)) : NULL;
+        next = end = NULL;
+        if (!page) return -1;
+        page->block = block;
+        if (missed) missed--, keep++;
+    }
+    page->used = NODES;
+    next = page->nodes;
+    end = next + NODES;
+    return 0;
 }
 
-/* Whether v lay in the pool, which then has its room back. */
-static int pool_give(const Value *v)
+static inline Value *take(void)
 {
-    uintptr_t i = ((uintptr_t)v - (uintptr_t)pool) / sizeof *pool;
-    if (!pool || i >= PAGES) return 0;
-    if (!--live[i] && (int)i == page) next = pool[i];
-    else if (!live[i]) empty[empties++] = (int)i;
-    return 1;
+    return next == end && turn() ? NULL : next++;
 }
 
-/* PyObject_Init for a node in the pool, without its two calls: a tenth of a small graph's time. */
-#if defined Py_GIL_DISABLED || defined Py_REF_DEBUG || defined Py_TRACE_REFS
+static inline void give(Value *v)
+{
+    if (v + 1 == next) {  /* the last one to be taken is the next one again */
+        next = v;
+        return;
+    }
+    Page *p = (Page *)((uintptr_t)v & ~(uintptr_t)(PAGE - 1));
+    Py_SET_TYPE((PyObject *)v, NULL);
+    p->used--;
+    if (p == page) return;
+    if (p->used == NODES / 2) link_in(p, &half);
+    else if (!p->used) {
+        unlink_from(p);
+        now_empty(p);
+    }
+}
+#else  /* for the sanitizers, from which pages would hide what is in them */
+static Value *take(void) { return PyObject_Malloc(sizeof(Value)); }
+static void give(Value *v) { PyObject_Free(v); }
+#endif
+
+/* PyObject_Init without its calls, a tenth of a small graph's time; in a debug build, with them. */
+#if defined Py_REF_DEBUG || defined Py_TRACE_REFS
+#define DEBUG 1
 #define INIT(v) PyObject_Init((PyObject *)(v), Value_Type)
 #else
-#define INIT(v) (Py_SET_TYPE(v, (PyTypeObject *)Py_NewRef(Value_Type)), Py_SET_REFCNT(v, 1))
+#define DEBUG 0
+static PyObject fresh;  /* the head of a new plain Value */
+#define INIT(v) (*(PyObject *)(v) = fresh, Py_INCREF(Value_Type))
 #endif
 
 /* A new node, or NULL and MemoryError. The references to a and b become its own, either way. */
 static PyObject *make(double data, PyObject *op, Value *a, double da, Value *b, double db)
 {
-    Value *out = pool_take();
-    if (out) INIT(out);
-    else if (!(out = PyObject_New(Value, Value_Type))) {
+    Value *out = take();
+    if (!out) {
         Py_XDECREF(a);
         Py_XDECREF(b);
-        return NULL;
+        return PyErr_NoMemory();
     }
+    INIT(out);
     out->data = data;
     out->grad = 0.0;
     out->op = (uintptr_t)Py_XNewRef(op);
@@ -106,47 +211,57 @@ static PyObject *make(double data, PyObject *op, Value *a, double da, Value *b, 
     return (PyObject *)out;
 }
 
-/* From here on, a function that returns an int returns 0, or -1 and an exception. */
-
-/* float(x), or a TypeError where x is no real number. */
-static inline int real(PyObject *x, double *out)
+static int wrong(const char *expected, PyObject *x)
 {
-    double number;
-    if (PyFloat_CheckExact(x)) number = PyFloat_AS_DOUBLE(x);
-    else if (PyLong_CheckExact(x)) number = PyLong_AsDouble(x);
+    PyObject *name = PyType_GetName(Py_TYPE(x));
+    if (name) PyErr_Format(PyExc_TypeError, "expected a %s, not %U", expected, name);
+    Py_XDECREF(name);
+    return -1;
+}
+
+/* Whether x is a number; -1 and an exception where asking fails. */
+static inline int is_number(PyObject *x)
+{
+    return PyFloat_Check(x) || PyLong_Check(x) || PyObject_IsInstance(x, Real);
+}
+
+/* float(x) of a number; 0, or -1 and an exception. */
+static inline int to_double(PyObject *x, double *out)
+{
+    if (PyFloat_CheckExact(x)) *out = PyFloat_AS_DOUBLE(x);
     else {
-        int is_real = PyObject_IsInstance(x, Real);
-        PyObject *y = is_real > 0 ? PyNumber_Float(x) : is_real < 0 ? NULL
-                      : PyObject_GetAttrString((PyObject *)Py_TYPE(x), "__name__");
-        if (y && !is_real) PyErr_Format(PyExc_TypeError, "expected a real number, not %S", y);
-        number = y && is_real ? PyFloat_AS_DOUBLE(y) : -1.0;
-        Py_XDECREF(y);
+        PyObject *y = PyNumber_Float(x);
+        if (!y) return -1;
+        *out = PyFloat_AS_DOUBLE(y);
+        Py_DECREF(y);
     }
-    if (number == -1.0 && PyErr_Occurred()) return -1;
-    *out = number;
     return 0;
 }
 
-/* A new reference to x, or to the leaf that a number becomes. */
+/* The same of anything, with a TypeError for what is no number. */
+static int real(PyObject *x, double *out)
+{
+    int number = is_number(x);
+    return number > 0 ? to_double(x, out) : number ? -1 : wrong("real number", x);
+}
+
+/* A new reference to x, or to the leaf that a number becomes; NULL alone where x is neither. */
 static inline Value *operand(PyObject *x)
 {
     double data;
     if (IS_VALUE(x)) return NEW_REF(x);
-    return real(x, &data) ? NULL : (Value *)make(data, NULL, NULL, 0.0, NULL, 0.0);
+    return is_number(x) <= 0 || to_double(x, &data) ? NULL
+        : (Value *)make(data, NULL, NULL, 0.0, NULL, 0.0);
 }
 
-/* NotImplemented in place of a TypeError: the other operand may know what to do. */
 static PyObject *not_implemented(void)
 {
-    if (!PyErr_ExceptionMatches(PyExc_TypeError)) return NULL;
-    PyErr_Clear();
-    Py_RETURN_NOTIMPLEMENTED;
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_NotImplemented);
 }
 
-/* What a rule computes: the number and the local derivatives. */
+/* What a rule computes: the number and the slopes. */
 typedef struct {double out, da, db;} Step;
 
-/* An operator and its reflection: either way, Python calls it with the operands in their order. */
 static inline PyObject *apply(int (*rule)(double, double, Step *), PyObject *op,
                               PyObject *x, PyObject *y)
 {
@@ -209,18 +324,38 @@ static int power(double x, double k, Step *s)
     return 0;
 }
 
-static PyObject *value_add(PyObject *x, PyObject *y) { return apply(add, names[ADD], x, y); }
-static PyObject *value_sub(PyObject *x, PyObject *y) { return apply(sub, names[SUB], x, y); }
-static PyObject *value_mul(PyObject *x, PyObject *y) { return apply(mul, names[MUL], x, y); }
-static PyObject *value_div(PyObject *x, PyObject *y) { return apply(divide, names[DIV], x, y); }
+/* With a number on the left, Python calls the slot as well: then the method decides that Value has
+   by now, as in engine.py. If it is not this function, somebody has replaced it. */
+#define IN_USE(slot, f) (Value_Type->tp_as_number->slot == f)
+
+static PyObject *reflected(const char *method, PyObject *x, PyObject *y)
+{
+    Value *a = operand(x);
+    if (!a) return not_implemented();
+    PyObject *out = PyObject_CallMethod((PyObject *)Value_Type, method, "OO", a, y);
+    Py_DECREF(a);
+    return out;
+}
+
+#define OPERATOR(f, slot, method, rule, op)                                                  \
+    static PyObject *f(PyObject *x, PyObject *y)                                             \
+    {                                                                                        \
+        return IN_USE(slot, f) || IS_VALUE(x) ? apply(rule, names[op], x, y)                 \
+                                              : reflected(method, x, y);                     \
+    }
+OPERATOR(value_add, nb_add, "__add__", add, ADD)
+OPERATOR(value_sub, nb_subtract, "__sub__", sub, SUB)
+OPERATOR(value_mul, nb_multiply, "__mul__", mul, MUL)
+OPERATOR(value_div, nb_true_divide, "__truediv__", divide, DIV)
 
 static PyObject *value_pow(PyObject *x, PyObject *y, PyObject *modulo)
 {
-    if (modulo != Py_None) Py_RETURN_NOTIMPLEMENTED;
-    if (IS_VALUE(y)) return apply(power, names[POW], x, y);
     Step s;
     double k;
-    if (real(y, &k)) return not_implemented();
+    if (modulo != Py_None) Py_RETURN_NOTIMPLEMENTED;
+    if (!IN_USE(nb_power, value_pow) && !IS_VALUE(x)) return reflected("__pow__", x, y);
+    if (IS_VALUE(y)) return apply(power, names[POW], x, y);
+    if (is_number(y) <= 0 || to_double(y, &k)) return not_implemented();
     if (power_of(((Value *)x)->data, k, &s)) return NULL;
     return make(s.out, names[POWER_OF], NEW_REF(x), s.da, NULL, k);  /* k is for get_op */
 }
@@ -259,91 +394,212 @@ static PyObject *value_tanh(Value *self, PyObject *Py_UNUSED(none))
     return make_1(y, names[TANH], self, (1.0 - y) * (1.0 + y));
 }
 
-/* One step of the chain rule, from a node to its operands. */
-static inline void chain(const Value *v)
+static PyObject *value_sigmoid(Value *self, PyObject *Py_UNUSED(none))
 {
-    if (v->a) v->a->grad += v->da * v->grad;
-    if (v->b) v->b->grad += v->db * v->grad;
+    double e = exp(-fabs(self->data)), y = (self->data >= 0.0 ? 1.0 : e) / (1.0 + e);
+    return make_1(y, names[SIGMOID], self, e / (1.0 + e) / (1.0 + e));
 }
 
-/* No Python code runs in here, so nothing interrupts it; and no leaf is touched before there is
-   memory for all. In the order there are no leaves, which have nothing to hand on. */
-static PyObject *value_backward(Value *self, PyObject *Py_UNUSED(none))
+/* The order of backward(): a list whose blocks lie in the nodes' memory, which has room. A block's
+   second word is where a node has its type, and is not NULL either. */
+enum {ENTRIES = sizeof(Value) / sizeof(void *) - 1};
+typedef struct Order {struct Order *before; Value *v[ENTRIES];} Order;
+
+static inline int append(Order **order, int *n, Value *v)
 {
-    if (!self->a) {
-        self->grad += 1.0;
-        Py_RETURN_NONE;
+    if (!*order || *n == ENTRIES) {
+        Order *block = (Order *)take();
+        if (!block) return -1;
+        block->before = *order;
+        *order = block;
+        *n = 0;
     }
-    Value *few[64], **order = few;  /* topological: operands come first */
-    size_t length = 0, room = sizeof few / sizeof *few;
-    Value *v = self, *x;
-    self->next = NULL;  /* the path up from v, where grad is not needed yet */
-    while (v) {
-        if (length == room) {
-            Value **more = room > PY_SSIZE_T_MAX / 2 / sizeof *more ? NULL
-                           : PyMem_Realloc(order == few ? NULL : order, 2 * room * sizeof *more);
-            if (!more) break;
-            if (order == few) memcpy(more, few, sizeof few);
-            order = more;
-            room *= 2;
-        }
-        x = v->a;
-        if (!x->a || x->op & VISITED) x = v->b;
-        if (x && x->a && !(x->op & VISITED)) {
-            x->op |= VISITED;
-            x->next = v;
+    (*order)->v[(*n)++] = v;
+    return 0;
+}
+
+static inline Value *pop(Order **order, int *n)
+{
+    Order *block = *order;
+    Value *v = block->v[--*n];
+    if (!*n) {
+        *order = block->before;
+        *n = ENTRIES;
+        give((Value *)block);
+    }
+    return v;
+}
+
+/* Whether v has a _backward of its own, or of its class: a subclass, or Value with another one.
+   (No Python code runs in here; a look-up in the dict of a stranger might run some.) */
+static int is_special(const Value *v)
+{
+    PyObject *key, *value;
+    Py_ssize_t i = 0;
+    if (!IS_PLAIN(v)) return 1;
+    if (PyDict_GetItemWithError(Value_Type->tp_dict, names[BACKWARD]) != step_method) return 1;
+    while (v->own && PyDict_Next(v->own, &i, &key, &value))
+        if (PyUnicode_Check(key) && !PyUnicode_Compare(key, names[BACKWARD])) return 1;
+    return 0;
+}
+
+/* The next operand of v that the walk has to see. A plain leaf has nothing to hand on. */
+static inline Value *unseen(Value *v, int leaves)
+{
+    Py_ssize_t none = 0, *i = v->op & MANY ? &v->many->seen : &none;
+    for (Value *x; (x = operand_of(v, *i)); ++*i)
+        if (!(x->op & VISITED) && (x->a || x->own || x->op & HEADER || leaves)) return x;
+    return NULL;
+}
+
+/* Put the graph in topological order, operands first, and set gradients to 0, but the leaves'.
+   Returns 0; or 1 at the first special node, unless leaves and such are wanted; or -1, no memory. */
+static int walk(Value *self, int all, Order **order, int *n)
+{
+    Value *v = NULL, *x = self;  /* v: where the path has come to, from v->next */
+    int status;
+    for (;;) {
+        status = !all && (x->own || x->op & HEADER) && is_special(x);
+        if (status) break;
+        MARK(x, VISITED);
+        if (x->a) {
+            if (x->op & MANY) x->many->seen = 0;
+            x->next = v;  /* where its gradient stands, which is not needed yet */
             v = x;
         }
-        else {  /* both operands are in order, now v */
-            order[length++] = v;
+        else if (append(order, n, x)) {
+            UNMARK(x, VISITED);
+            status = -1;
+            break;
+        }
+        while (v && !(x = unseen(v, all)) && !append(order, n, v)) {  /* all operands are listed */
             x = v->next;
             v->grad = 0.0;
             v = x;
         }
+        if (!v) return 0;
+        if (!x) {
+            status = -1;
+            break;
+        }
     }
-    int error = v != NULL;
     for (; v; v = x) {  /* what is left of the path */
         x = v->next;
         v->grad = 0.0;
-        v->op &= ~VISITED;
+        UNMARK(v, VISITED);
     }
-    self->grad = 1.0;
-    while (length) {
-        v = order[--length];
-        v->op &= ~VISITED;
-        if (!error) chain(v);
+    return status;
+}
+
+/* One step of the chain rule, from a node to its operands. */
+static inline void chain(const Value *v)
+{
+    if (v->op & MANY) {
+        const Many *many = v->many;
+        for (Py_ssize_t i = 0; i < many->slopes; i++)
+            many->edge[i].x->grad += many->edge[i].slope * v->grad;
+        return;
     }
-    if (order != few) PyMem_Free(order);
-    if (error) return PyErr_NoMemory();
-    Py_RETURN_NONE;
+    if (v->a) v->a->grad += v->da * v->grad;
+    if (v->b) v->b->grad += v->db * v->grad;
+}
+
+static PyObject *value_backward(Value *self, PyObject *Py_UNUSED(none))
+{
+    Order *order = NULL;
+    int n = 0, all = is_special(self), status = walk(self, all, &order, &n);
+    if (status > 0) {
+        while (order) UNMARK(pop(&order, &n), VISITED);
+        all = 1;  /* again, for Python code can now be called for every node, */
+        status = walk(self, all, &order, &n);
+    }
+    PyObject *list = all ? PyList_New(0) : NULL;  /* which must stay, and without marks */
+    if (!status) self->grad += 1.0;
+    while (order) {
+        Value *v = pop(&order, &n);
+        UNMARK(v, VISITED);
+        if (!status && !all) chain(v);
+        else if (!status && list) status = PyList_Append(list, (PyObject *)v);
+    }
+    if (status || (all && !list)) {
+        Py_XDECREF(list);
+        return PyErr_NoMemory();
+    }
+    for (Py_ssize_t i = 0; all && !status && i < PyList_GET_SIZE(list); i++) {
+        Value *v = (Value *)PyList_GET_ITEM(list, i);
+        if (!is_special(v)) chain(v);
+        else {
+            PyObject *none = PyObject_CallMethodNoArgs((PyObject *)v, names[BACKWARD]);
+            status = !none;
+            Py_XDECREF(none);
+        }
+    }
+    Py_XDECREF(list);
+    return status ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *value_chain(Value *v, PyObject *Py_UNUSED(x)) { chain(v); Py_RETURN_NONE; }
 
-/* However deep a graph, no recursion: an operand that nobody else holds waits on a list. */
+/* Let go of an operand; if nobody else holds it, on the list of the dead. No Python code can reach
+   what is on that list: the one reference was ours, a plain Value has no weak references, and if it
+   has a header, the collector has lost track of it. */
+static inline void let_go(Value *x, Value **dead)
+{
+    if (Py_REFCNT(x) == 1 && IS_PLAIN(x)) {
+        if (x->op & HEADER) PyObject_GC_UnTrack(x);
+        x->next = *dead;
+        *dead = x;
+    }
+    else Py_DECREF(x);
+}
+
+static inline void let_go_of_operands(Value *v, Value **dead)
+{
+    Value *x;
+    for (Py_ssize_t i = 0; (x = operand_of(v, i)); i++) let_go(x, dead);
+    if (v->op & MANY) PyMem_Free(v->many);
+}
+
+/* However deep a graph, no recursion: an operand that nobody else holds waits on the list, which
+   lives in this frame, as Python code may run in between and free other graphs. */
 static void value_dealloc(Value *self)
 {
-    Value *dead = self;
-    self->next = NULL;
-    while ((self = dead)) {
+    Value *dead = NULL;
+    if (self->op & HEADER) PyObject_GC_UnTrack(self);
+    for (int listed = 0; self; listed = 1, self = dead) {
+        if (listed) dead = self->next;
+        let_go_of_operands(self, &dead);
+        if (DEBUG && listed) {  /* such a build counts all that dies: back to here, without them */
+            self->a = self->b = NULL;
+            UNMARK(self, MANY);
+            Py_DECREF(self);
+            continue;
+        }
         PyTypeObject *type = Py_TYPE(self);
         PyObject *name = NAME(self), *own = self->own;
-        Value *operands[] = {self->a, self->b};
-        dead = self->next;
-        if (!pool_give(self)) type->tp_free(self);
-        for (int i = 0; i < 2; i++) {
-            Value *x = operands[i];
-            if (x && Py_REFCNT(x) == 1 && IS_PLAIN(x)) {
-                x->next = dead;
-                dead = x;
-            }
-            else Py_XDECREF(x);
-        }
+        if (self->op & HEADER) type->tp_free(self);
+        else give(self);
         Py_XDECREF(own);
         Py_XDECREF(name);
         Py_DECREF(type);
     }
 }
+
+static int value_traverse(Value *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(NAME(self));
+    Py_VISIT(self->own);
+    Value *x;
+    for (Py_ssize_t i = 0; (x = operand_of(self, i)); i++) Py_VISIT(x);
+    return 0;
+}
+
+/* Operands are older, so a cycle leads through attributes; the graph stays whole. */
+static int value_clear(Value *self) { Py_CLEAR(self->own); return 0; }
+
+/* tp_is_gc: the collector asks every object of a type that has some with a header. */
+static int has_header(PyObject *self) { return (((Value *)self)->op & HEADER) != 0; }
 
 static PyObject *get_number(PyObject *self, void *offset)
 {
@@ -359,70 +615,100 @@ static int set_number(PyObject *self, PyObject *x, void *offset)
 
 static PyObject *get_op(Value *self, void *Py_UNUSED(closure))
 {
-    if (NAME(self) != names[POWER_OF]) return Py_NewRef(self->a ? NAME(self) : names[LEAF]);
+    PyObject *name = NAME(self);
+    if (name != names[POWER_OF]) return Py_NewRef(name ? name : names[NO_OP]);
     char *k = PyOS_double_to_string(self->db, 'g', 6, 0, NULL);
-    PyObject *name = k ? PyUnicode_FromFormat("**%s", k) : NULL;
+    name = k ? PyUnicode_FromFormat("**%s", k) : NULL;
     PyMem_Free(k);
     return name;
 }
 
 static PyObject *get_prev(Value *self, void *Py_UNUSED(closure))
 {
-    return PyTuple_Pack(self->b ? 2 : self->a ? 1 : 0, self->a, self->b);
+    if (!(self->op & MANY)) return PyTuple_Pack(self->b ? 2 : self->a ? 1 : 0, self->a, self->b);
+    PyObject *prev = PyTuple_New(self->many->size);
+    for (Py_ssize_t i = 0; prev && i < self->many->size; i++)
+        PyTuple_SET_ITEM(prev, i, Py_NewRef((PyObject *)self->many->edge[i].x));
+    return prev;
 }
 
 static PyObject *get_slopes(Value *self, void *Py_UNUSED(closure))
 {
-    return Py_BuildValue(self->b ? "(dd)" : self->a ? "(d)" : "()", self->da, self->db);
+    if (!(self->op & MANY))
+        return Py_BuildValue(self->b ? "(dd)" : self->a ? "(d)" : "()", self->da, self->db);
+    PyObject *slopes = PyTuple_New(self->many->slopes), *x;
+    for (Py_ssize_t i = 0; slopes && i < self->many->slopes; i++) {
+        if ((x = PyFloat_FromDouble(self->many->edge[i].slope))) PyTuple_SET_ITEM(slopes, i, x);
+        else Py_CLEAR(slopes);
+    }
+    return slopes;
 }
 
-static PyMethodDef chain_method = {
-    "_backward", (PyCFunction)(void (*)(void))value_chain, METH_NOARGS,
-    PyDoc_STR("One step of the chain rule, from this node to its operands."),
-};
-
-static PyObject *get_backward(PyObject *self, void *Py_UNUSED(closure))
+static PyObject *value_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw))
 {
-    return PyCFunction_New(&chain_method, self);
-}
-
-static int refuse(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(x), void *Py_UNUSED(closure))
-{
-    PyErr_SetString(PyExc_AttributeError, "_backward cannot be assigned; " HINT);
-    return -1;
-}
-
-static PyObject *value_repr(Value *self)
-{
-    PyObject *data = PyFloat_FromDouble(self->data), *grad = PyFloat_FromDouble(self->grad);
-    PyObject *s = data && grad ? PyUnicode_FromFormat("Value(data=%R, grad=%R)", data, grad) : NULL;
-    Py_XDECREF(data);
-    Py_XDECREF(grad);
-    return s;
-}
-
-static PyObject *value_reduce(PyObject *self, PyObject *Py_UNUSED(none))
-{
-    PyObject *copyreg = PyImport_ImportModule("copyreg");
-    PyObject *newobj = copyreg ? PyObject_GetAttrString(copyreg, "__newobj__") : NULL;
-    Py_XDECREF(copyreg);
-    return newobj ? Py_BuildValue("N(O)(N{s:d,s:d})", newobj, Py_TYPE(self),
-                                  PyObject_GenericGetDict(self, NULL), "data",
-                                  ((Value *)self)->data, "grad", ((Value *)self)->grad) : NULL;
+    PyObject *none = PyTuple_New(0);  /* object refuses arguments, and abstract classes */
+    PyObject *self = none ? PyBaseObject_Type.tp_new(type, none, NULL) : NULL;
+    Py_XDECREF(none);
+    if (self) ((Value *)self)->op = HEADER;
+    return self;
 }
 
 static int value_init(PyObject *self, PyObject *args, PyObject *kw)
 {
-    static char *keywords[] = {"data", "label", NULL};
-    PyObject *data, *label = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kw, "O|U:Value", keywords, &data, &label)) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError))
-            PyErr_SetString(PyExc_TypeError, "a Value takes a number and a label, which is a str; "
-                            HINT);
-        return -1;
+    static char *keywords[] = {"data", "_children", "_op", "label", "slopes", NULL};
+    PyObject *data, *children = NULL, *op = names[NO_OP], *label = op, *slopes = NULL, *x;
+    Value *v = (Value *)self, old, *dead = NULL;
+    Many *many = NULL;
+    double number;
+    Py_ssize_t i, size, n;
+    int status = -1;
+    if (!PyArg_ParseTupleAndKeywords(args, kw, "O|OOOO:Value", keywords, &data, &children, &op,
+                                     &label, &slopes)) return -1;
+    Py_INCREF(op);  /* somebody's __float__ may clear the dict that the keywords came in */
+    Py_INCREF(label);
+    Py_XINCREF(slopes);
+    Py_XINCREF(children);
+    Py_XSETREF(children, real(data, &number) ? NULL
+               : children ? PySequence_Tuple(children) : PyTuple_New(0));
+    size = children ? PyTuple_GET_SIZE(children) : -1;
+    for (i = 0; i < size; i++)
+        if (x = PyTuple_GET_ITEM(children, i), !IS_VALUE(x) && wrong("Value", x)) goto done;
+    if (size < 0 || (!PyUnicode_Check(op) && wrong("str", op))) goto done;
+    Py_XSETREF(slopes, slopes ? PySequence_Tuple(slopes) : PyTuple_New(0));
+    n = slopes ? PyTuple_GET_SIZE(slopes) : -1;
+    if (n < 0 || !(many = PyMem_Calloc(1, sizeof *many + sizeof *many->edge * (size_t)(n + size)))) {
+        if (n >= 0) PyErr_NoMemory();
+        goto done;
     }
-    if (real(data, &((Value *)self)->data)) return -1;
-    return label && PyUnicode_GET_LENGTH(label) ? PyObject_SetAttrString(self, "label", label) : 0;
+    for (i = 0; i < n; i++)
+        if (real(PyTuple_GET_ITEM(slopes, i), &many->edge[i].slope)) goto done;
+    if (n && n != size) PyErr_Format(PyExc_ValueError, "expected %zd slopes, got %zd", size, n);
+    else if (PyUnicode_Check(label) || wrong("str", label) == 0) status = 0;
+    if (status) goto done;
+    for (i = 0; i < size; i++) many->edge[i].x = NEW_REF(PyTuple_GET_ITEM(children, i));
+    many->size = size;
+    many->slopes = n;
+    old = *v;  /* of an earlier __init__ */
+    v->op = (uintptr_t)Py_NewRef(op) | (old.op & HEADER) | (size ? MANY : 0);
+    v->many = size ? many : NULL;
+    v->b = NULL;
+    v->data = number;
+    v->grad = 0.0;
+    if (size) many = NULL;
+    let_go_of_operands(&old, &dead);
+    Py_XDECREF(NAME(&old));
+    while ((v = dead)) {
+        dead = v->next;
+        Py_DECREF(v);
+    }
+    if (PyUnicode_GET_LENGTH(label)) status = PyObject_GenericSetAttr(self, names[LABEL], label);
+done:
+    PyMem_Free(many);
+    Py_XDECREF(children);
+    Py_XDECREF(slopes);
+    Py_DECREF(op);
+    Py_DECREF(label);
+    return status;
 }
 
 static PyMethodDef type_call = {"Value", NULL, METH_VARARGS | METH_KEYWORDS, NULL};
@@ -431,28 +717,13 @@ static PyMethodDef type_call = {"Value", NULL, METH_VARARGS | METH_KEYWORDS, NUL
 static PyObject *value_call(PyObject *type, PyObject *const *args, size_t n, PyObject *keywords)
 {
     double data;
-    if (PyVectorcall_NARGS(n) == 1 && !keywords && Value_Type->tp_new == PyBaseObject_Type.tp_new
+    if (PyVectorcall_NARGS(n) == 1 && !keywords && Value_Type->tp_new == value_new
         && Value_Type->tp_init == value_init)
         return real(args[0], &data) ? NULL : make(data, NULL, NULL, 0.0, NULL, 0.0);
     PyObject *call = PyCFunction_New(&type_call, type), *out = NULL;
     if (call) out = PyObject_Vectorcall(call, args, n, keywords);
     Py_XDECREF(call);
     return out;
-}
-
-static PyObject *engine_node(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kw)
-{
-    static char *keywords[] = {"data", "op", "a", "da", "b", "db", NULL};
-    PyObject *data, *op, *a, *da, *b = Py_None, *db = NULL;
-    double out, slope_a, slope_b = 0.0;
-    if (!PyArg_ParseTupleAndKeywords(args, kw, "OOOO|OO:node", keywords,
-                                     &data, &op, &a, &da, &b, &db)) return NULL;
-    if (!PyUnicode_Check(op) || !IS_VALUE(a) || (b != Py_None && !IS_VALUE(b))) {
-        PyErr_SetString(PyExc_TypeError, "op is a str, and the operands a and b are Values");
-        return NULL;
-    }
-    if (real(data, &out) || real(da, &slope_a) || (db && real(db, &slope_b))) return NULL;
-    return make(out, op, NEW_REF(a), slope_a, b == Py_None ? NULL : NEW_REF(b), slope_b);
 }
 
 /* Whether s is a list or tuple of plain Values: then no Python code runs while it is read. */
@@ -464,27 +735,26 @@ static int holds_values(PyObject *s)
     return 1;
 }
 
-static PyObject *engine_sumprod(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n)
+static PyObject *engine_sumprod(PyObject *module, PyObject *const *args, Py_ssize_t n)
 {
-    if (n != 3) return PyErr_Format(PyExc_TypeError, "sumprod takes 3 arguments, not %zd", n);
-    PyObject *p = args[0], *q = args[1], *out = NULL;
-    int values = IS_PLAIN(args[2]) && holds_values(p) && holds_values(q);
-    p = values ? Py_NewRef(p) : PySequence_Tuple(p);
-    q = values ? Py_NewRef(q) : p ? PySequence_Tuple(q) : NULL;
-    if (p && q) {
-        Py_ssize_t size = PySequence_Fast_GET_SIZE(p), other = PySequence_Fast_GET_SIZE(q);
-        if (size == other) out = Py_NewRef(args[2]);
-        else PyErr_Format(PyExc_ValueError, "expected %zd inputs, got %zd", size, other);
-        for (Py_ssize_t i = 0; out && i < size; i++) {
-            PyObject *x = PySequence_Fast_GET_ITEM(p, i), *y = PySequence_Fast_GET_ITEM(q, i);
-            PyObject *xy = values ? value_mul(x, y) : PyNumber_Multiply(x, y), *last = out;
-            out = !xy ? NULL : values ? value_add(last, xy) : PyNumber_Add(last, xy);
-            Py_XDECREF(xy);
-            Py_DECREF(last);
-        }
+    PyObject *p = args[0], *q = n == 3 ? args[1] : NULL, *out = n == 3 ? args[2] : NULL;
+    if (!out || !IS_PLAIN(out) || !IN_USE(nb_multiply, value_mul) || !IN_USE(nb_add, value_add)
+        || !holds_values(p) || !holds_values(q)
+        || PySequence_Fast_GET_SIZE(p) != PySequence_Fast_GET_SIZE(q)) {
+        PyObject *pure = PyObject_GetAttrString(module, "pure_sumprod");  /* engine.py's */
+        out = pure ? PyObject_Vectorcall(pure, args, (size_t)n, NULL) : NULL;
+        Py_XDECREF(pure);
+        return out;
     }
-    Py_XDECREF(p);
-    Py_XDECREF(q);
+    Py_INCREF(out);
+    for (Py_ssize_t i = 0; out && i < PySequence_Fast_GET_SIZE(p); i++) {
+        Value *x = (Value *)PySequence_Fast_GET_ITEM(p, i);
+        Value *y = (Value *)PySequence_Fast_GET_ITEM(q, i), *last = (Value *)out;
+        Value *xy = (Value *)make(x->data * y->data, names[MUL], NEW_REF(x), y->data,
+                                  NEW_REF(y), x->data);
+        if (xy) out = make(last->data + xy->data, names[ADD], last, 1.0, xy, 1.0);
+        else Py_CLEAR(out);
+    }
     return out;
 }
 
@@ -493,25 +763,24 @@ static PyObject *engine_sumprod(PyObject *Py_UNUSED(module), PyObject *const *ar
 #define SLOT(id, f) {id, (void *)(uintptr_t)f}
 
 static PyMethodDef value_methods[] = {
-    METHOD("relu", value_relu, "max(0, self), with derivative 0 at 0."),
-    METHOD("exp", value_exp, "e to the power self; OverflowError where a float cannot hold it."),
-    METHOD("log", value_log, "The natural logarithm; ValueError where self is zero or less."),
+    METHOD("relu", value_relu, "max(0, self). The slope at 0 is 0."),
+    METHOD("exp", value_exp, "e to the power self. Raises OverflowError where that is too large for "
+           "a float."),
+    METHOD("log", value_log, "The natural logarithm. Raises ValueError where self is zero or less."),
     METHOD("tanh", value_tanh, "The hyperbolic tangent."),
-    METHOD("backward", value_backward, "Compute d(self)/dv for every v that self was made from: "
-           "set `v.grad`; a leaf adds it up."),
-    METHOD("__reduce__", value_reduce, "For pickle and copy: what arrives is a leaf."),
+    METHOD("sigmoid", value_sigmoid, "The logistic function, 1 / (1 + exp(-self))."),
+    METHOD("backward", value_backward, "Set `v.grad` to d(self)/d(v) for every v that self was made "
+           "from. A leaf adds it up."),
+    METHOD("_backward", value_chain, "One step of the chain rule, from this node to its operands."),
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef value_fields[] = {
-    {"data", get_number, set_number, PyDoc_STR("The number. Nodes already made from it do not "
-     "change when it is assigned."), (void *)offsetof(Value, data)},
-    {"grad", get_number, set_number, PyDoc_STR("d(root)/d(self), after `root.backward()`; a leaf "
-     "sums over all the calls."), (void *)offsetof(Value, grad)},
+    {"data", get_number, set_number, NULL, (void *)offsetof(Value, data)},
+    {"grad", get_number, set_number, NULL, (void *)offsetof(Value, grad)},
     {"_op", (getter)get_op, NULL, NULL, NULL},
     {"_prev", (getter)get_prev, NULL, NULL, NULL},
     {"_slopes", (getter)get_slopes, NULL, NULL, NULL},
-    {"_backward", get_backward, refuse, NULL, NULL},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -522,10 +791,7 @@ static PyMemberDef value_members[] = {
 };
 
 static PyType_Slot value_slots[] = {
-    SLOT(Py_tp_doc, "Value(data, label='', *more, **names)\n--\n\n"
-         "A number, and how it was made: the Value of engine.py, in C.\n\n"
-         "Avoid attributes that make a cycle, such as `p.loss = loss` where `loss` was made from\n"
-         "`p`: it is never freed. `sys.getrefcount(Value)` grows with each live Value."),
+    SLOT(Py_tp_doc, "Value(data, _children=(), _op='', label='', slopes=())\n--\n\n"),
     SLOT(Py_nb_add, value_add),
     SLOT(Py_nb_subtract, value_sub),
     SLOT(Py_nb_multiply, value_mul),
@@ -535,16 +801,19 @@ static PyType_Slot value_slots[] = {
     SLOT(Py_tp_methods, value_methods),
     SLOT(Py_tp_getset, value_fields),
     SLOT(Py_tp_members, value_members),
+    SLOT(Py_tp_new, value_new),
     SLOT(Py_tp_init, value_init),
-    SLOT(Py_tp_repr, value_repr),
     SLOT(Py_tp_dealloc, value_dealloc),
+    SLOT(Py_tp_traverse, value_traverse),
+    SLOT(Py_tp_clear, value_clear),
+    SLOT(Py_tp_is_gc, has_header),
     {0, NULL},
 };
 
 static PyType_Spec value_spec = {
     .name = "micrograd.engine.Value",
     .basicsize = sizeof(Value),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .slots = value_slots,
 };
 
@@ -560,28 +829,31 @@ static int engine_exec(PyObject *module)
     }
     if (!Value_Type) {
         static const char *const symbols[] = {"", "+", "-", "*", "/", "**", "**k", "neg", "ReLU",
-                                              "exp", "log", "tanh"};
-        for (int i = 0; i < OPS; i++)
-            if (!(names[i] = PyUnicode_FromString(symbols[i]))) return -1;
+                                              "exp", "log", "tanh", "sigmoid", "label", "_backward"};
+        for (int i = 0; i < NAMES; i++)
+            if (!(names[i] = PyUnicode_InternFromString(symbols[i]))) return -1;
         PyObject *numbers = PyImport_ImportModule("numbers");
         Real = numbers ? PyObject_GetAttrString(numbers, "Real") : NULL;
         Py_XDECREF(numbers);
         PyObject *type = Real ? PyType_FromSpec(&value_spec) : NULL;
-        if (!type || PyObject_SetAttrString(type, "label", names[LEAF])) return -1;
+        if (!type || PyObject_SetAttr(type, names[LABEL], names[NO_OP])
+            || !(step_method = PyObject_GetAttr(type, names[BACKWARD]))) return -1;
         Value_Type = (PyTypeObject *)type;
         Value_Type->tp_name = "Value";  /* in messages, as for a class written in Python */
         Value_Type->tp_vectorcall = value_call;
+#if !DEBUG
+        PyObject_Init(&fresh, Value_Type);
+#endif
         Py_AtExit(forget);
         type_call.ml_meth = (PyCFunction)(void (*)(void))PyType_Type.tp_call;
     }
-    return PyModule_AddObjectRef(module, "Value", (PyObject *)Value_Type)
-        || PyModule_AddObjectRef(module, "compiled", Py_True) ? -1 : 0;
+    PyObject *checksum = PyLong_FromUnsignedLong(ENGINE_CHECKSUM);
+    int status = checksum ? PyModule_AddObjectRef(module, "checksum", checksum) : -1;
+    Py_XDECREF(checksum);
+    return status ? status : PyModule_AddObjectRef(module, "Value", (PyObject *)Value_Type);
 }
 
 static PyMethodDef functions[] = {
-    {"node", (PyCFunction)(void (*)(void))engine_node, METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("node($module, /, data, op, a, da, b=None, db=0.0)\n--\n\n"
-               "One node of a graph: an operation of your own, of one operand or two.")},
     {"sumprod", (PyCFunction)(void (*)(void))engine_sumprod, METH_FASTCALL,
      PyDoc_STR("sumprod($module, p, q, start, /)\n--\n\n"
                "start + p[0]*q[0] + p[1]*q[1] + ...; ValueError if p and q differ in length.")},
@@ -590,8 +862,6 @@ static PyMethodDef functions[] = {
 
 static PyModuleDef_Slot engine_slots[] = {SLOT(Py_mod_exec, engine_exec), {0, NULL}};
 
-/* The module needs the interpreter's lock. It does not declare that it could do without, so a
-   free-threaded build of Python turns the lock back on when it imports it. */
 static PyModuleDef engine = {
     PyModuleDef_HEAD_INIT,
     .m_name = "micrograd._engine",

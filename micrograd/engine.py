@@ -48,6 +48,8 @@ class Value:
     __slots__ = ('data', 'grad', '_prev', '_op', '_slopes', '__dict__')
     label = ''
 
+    def __new__(cls, *args, **kwargs): return object.__new__(cls)  # a subclass may hand its own on
+
     def __init__(self, data, _children=(), _op='', label='', slopes=()):
         _set(self, 'data', float(_only(data, NUMBER)))
         _set(self, 'grad', 0.0)  # d(root)/d(self), after root.backward()
@@ -100,8 +102,7 @@ class Value:
 
     def exp(self):
         """e to the power self. Raises OverflowError where that is too large for a float."""
-        out = math.exp(self.data)
-        return Value(out, (self,), 'exp', slopes=(out,))
+        return Value(math.exp(self.data), (self,), 'exp', slopes=(math.exp(self.data),))
 
     def log(self):
         """The natural logarithm. Raises ValueError where self is zero or less."""
