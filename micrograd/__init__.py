@@ -24,7 +24,7 @@ def _use_c() -> None:
     if source is None or zlib.crc32(source) == getattr(_engine, 'checksum', 0):
         for name in '__doc__', '__getstate__', '__reduce__', '__repr__', '__slots__':
             setattr(_engine.Value, name, vars(engine.Value)[name])  # no work for C
-        _engine.pure_sumprod = engine.sumprod
+        vars(_engine).update(pure_sumprod=engine.sumprod)
         vars(engine).update(Value=_engine.Value, sumprod=_engine.sumprod, compiled=True)
     else:
         warnings.warn('micrograd/engine.py is not the one that _engine was built from, so the '

@@ -12,9 +12,14 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <structmember.h>
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#if FLT_EVAL_METHOD == 2 || defined __FAST_MATH__
+#error "these options of the compiler would change the last bits"
+#endif
 
 typedef struct Value {
     PyObject_HEAD
@@ -39,7 +44,7 @@ typedef struct Many {
     struct {Value *x; double slope;} edge[];
 } Many;
 
-enum {VISITED = 1, HEADER = 2, MANY = 4, BITS = 7};  /* HEADER: the garbage collector's */
+enum {VISITED = 1, HEADER = 2, MANY = 4, BITS = 7};  /* HEADER: the collector's, before it */
 enum {NO_OP, ADD, SUB, MUL, DIV, POW, POWER_OF, NEG, RELU, EXP, LOG, TANH, SIGMOID, LABEL, BACKWARD,
       NAMES};
 static PyObject *names[NAMES];    /* of operations and attributes */
@@ -194,11 +199,7 @@ static PyObject fresh;  /* the head of a new plain Value */
 static PyObject *make(double data, PyObject *op, Value *a, double da, Value *b, double db)
 {
     Value *out = take();
-    if (!out) {
-        Py_XDECREF(a);
-        Py_XDECREF(b);
-        return PyErr_NoMemory();
-    }
+    if (!out) return Py_XDECREF(a), Py_XDECREF(b), PyErr_NoMemory();
     INIT(out);
     out->data = data;
     out->grad = 0.0;
@@ -211,38 +212,35 @@ static PyObject *make(double data, PyObject *op, Value *a, double da, Value *b, 
     return (PyObject *)out;
 }
 
-static int wrong(const char *expected, PyObject *x)
+/* `good`, or 0 and a TypeError that names what x is. */
+static int check(int good, const char *expected, PyObject *x)
 {
-    PyObject *name = PyType_GetName(Py_TYPE(x));
+    PyObject *name = good ? NULL : PyType_GetName(Py_TYPE(x));
     if (name) PyErr_Format(PyExc_TypeError, "expected a %s, not %U", expected, name);
     Py_XDECREF(name);
-    return -1;
+    return good;
 }
 
 /* Whether x is a number; -1 and an exception where asking fails. */
 static inline int is_number(PyObject *x)
 {
-    return PyFloat_Check(x) || PyLong_Check(x) || PyObject_IsInstance(x, Real);
+    return PyFloat_Check(x) || PyLong_Check(x) ? 1 : PyObject_IsInstance(x, Real);
 }
 
 /* float(x) of a number; 0, or -1 and an exception. */
 static inline int to_double(PyObject *x, double *out)
 {
-    if (PyFloat_CheckExact(x)) *out = PyFloat_AS_DOUBLE(x);
-    else {
-        PyObject *y = PyNumber_Float(x);
-        if (!y) return -1;
-        *out = PyFloat_AS_DOUBLE(y);
-        Py_DECREF(y);
-    }
-    return 0;
+    PyObject *y = PyFloat_CheckExact(x) ? Py_NewRef(x) : PyNumber_Float(x);
+    if (y) *out = PyFloat_AS_DOUBLE(y);
+    Py_XDECREF(y);
+    return y ? 0 : -1;
 }
 
 /* The same of anything, with a TypeError for what is no number. */
 static int real(PyObject *x, double *out)
 {
     int number = is_number(x);
-    return number > 0 ? to_double(x, out) : number ? -1 : wrong("real number", x);
+    return number < 0 || !check(number, "real number", x) ? -1 : to_double(x, out);
 }
 
 /* A new reference to x, or to the leaf that a number becomes; NULL alone where x is neither. */
@@ -361,43 +359,40 @@ static PyObject *value_pow(PyObject *x, PyObject *y, PyObject *modulo)
 }
 
 /* A node of one operand. */
-static inline PyObject *make_1(double data, PyObject *op, Value *a, double da)
-{
-    return make(data, op, NEW_REF(a), da, NULL, 0.0);
-}
+#define MAKE_1(data, op, a, da) make(data, names[op], NEW_REF(a), da, NULL, 0.0)
 
-static PyObject *value_neg(Value *v) { return make_1(-v->data, names[NEG], v, -1.0); }
+static PyObject *value_neg(Value *v) { return MAKE_1(-v->data, NEG, v, -1.0); }
 
 static PyObject *value_relu(Value *self, PyObject *Py_UNUSED(none))
 {
     double x = self->data;
-    return make_1(x < 0.0 ? 0.0 : x, names[RELU], self, x <= 0.0 ? 0.0 : 1.0);
+    return MAKE_1(x < 0.0 ? 0.0 : x, RELU, self, x <= 0.0 ? 0.0 : 1.0);
 }
 
 static PyObject *value_exp(Value *self, PyObject *Py_UNUSED(none))
 {
     double x = self->data, y = exp(x);
     if (isinf(y) && isfinite(x) && by_python("math", "exp", "d", x, 0.0, &y)) return NULL;
-    return make_1(y, names[EXP], self, y);
+    return MAKE_1(y, EXP, self, y);
 }
 
 static PyObject *value_log(Value *self, PyObject *Py_UNUSED(none))
 {
     double x = self->data, y = log(x);
     if (x <= 0.0 && by_python("math", "log", "d", x, 0.0, &y)) return NULL;
-    return make_1(y, names[LOG], self, 1.0 / x);
+    return MAKE_1(y, LOG, self, 1.0 / x);
 }
 
 static PyObject *value_tanh(Value *self, PyObject *Py_UNUSED(none))
 {
     double y = tanh(self->data);
-    return make_1(y, names[TANH], self, (1.0 - y) * (1.0 + y));
+    return MAKE_1(y, TANH, self, (1.0 - y) * (1.0 + y));
 }
 
 static PyObject *value_sigmoid(Value *self, PyObject *Py_UNUSED(none))
 {
     double e = exp(-fabs(self->data)), y = (self->data >= 0.0 ? 1.0 : e) / (1.0 + e);
-    return make_1(y, names[SIGMOID], self, e / (1.0 + e) / (1.0 + e));
+    return MAKE_1(y, SIGMOID, self, e / (1.0 + e) / (1.0 + e));
 }
 
 /* The order of backward(): a list whose blocks lie in the nodes' memory, which has room. A block's
@@ -453,7 +448,7 @@ static inline Value *unseen(Value *v, int leaves)
 }
 
 /* Put the graph in topological order, operands first, and set gradients to 0, but the leaves'.
-   Returns 0; or 1 at the first special node, unless leaves and such are wanted; or -1, no memory. */
+   Returns 0; or, unless all are wanted, 1 at the first special node; or -1 without memory. */
 static int walk(Value *self, int all, Order **order, int *n)
 {
     Value *v = NULL, *x = self;  /* v: where the path has come to, from v->next */
@@ -538,7 +533,7 @@ static PyObject *value_backward(Value *self, PyObject *Py_UNUSED(none))
     return status ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *value_chain(Value *v, PyObject *Py_UNUSED(x)) { chain(v); Py_RETURN_NONE; }
+static PyObject *value__backward(Value *v, PyObject *Py_UNUSED(x)) { chain(v); Py_RETURN_NONE; }
 
 /* Let go of an operand; if nobody else holds it, on the list of the dead. No Python code can reach
    what is on that list: the one reference was ours, a plain Value has no weak references, and if it
@@ -608,9 +603,8 @@ static PyObject *get_number(PyObject *self, void *offset)
 
 static int set_number(PyObject *self, PyObject *x, void *offset)
 {
-    if (x) return real(x, (double *)((char *)self + (uintptr_t)offset));
-    PyErr_SetString(PyExc_AttributeError, "data and grad cannot be deleted");
-    return -1;
+    return x ? real(x, (double *)((char *)self + (uintptr_t)offset))
+             : (PyErr_SetString(PyExc_AttributeError, "data and grad cannot be deleted"), -1);
 }
 
 static PyObject *get_op(Value *self, void *Py_UNUSED(closure))
@@ -636,11 +630,10 @@ static PyObject *get_slopes(Value *self, void *Py_UNUSED(closure))
 {
     if (!(self->op & MANY))
         return Py_BuildValue(self->b ? "(dd)" : self->a ? "(d)" : "()", self->da, self->db);
-    PyObject *slopes = PyTuple_New(self->many->slopes), *x;
-    for (Py_ssize_t i = 0; slopes && i < self->many->slopes; i++) {
-        if ((x = PyFloat_FromDouble(self->many->edge[i].slope))) PyTuple_SET_ITEM(slopes, i, x);
-        else Py_CLEAR(slopes);
-    }
+    PyObject *slopes = PyTuple_New(self->many->slopes);
+    for (Py_ssize_t i = 0; slopes && i < self->many->slopes; i++)
+        PyTuple_SET_ITEM(slopes, i, PyFloat_FromDouble(self->many->edge[i].slope));
+    if (PyErr_Occurred()) Py_CLEAR(slopes);
     return slopes;
 }
 
@@ -653,62 +646,60 @@ static PyObject *value_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObje
     return self;
 }
 
+/* The operands and their slopes from two tuples, or NULL and an exception. */
+static Many *new_many(PyObject *children, PyObject *slopes)
+{
+    Py_ssize_t size = PyTuple_GET_SIZE(children), n = PyTuple_GET_SIZE(slopes), i;
+    Many *many = PyMem_Malloc(sizeof *many + sizeof *many->edge * (size_t)(size + n));
+    if (!many) return PyErr_NoMemory(), NULL;
+    *many = (Many){size, n, 0};
+    for (i = 0; i < n && !real(PyTuple_GET_ITEM(slopes, i), &many->edge[i].slope); i++) {}
+    if (i == n && (!n || n == size)) {
+        for (i = 0; i < size; i++) many->edge[i].x = NEW_REF(PyTuple_GET_ITEM(children, i));
+        return many;
+    }
+    if (i == n) PyErr_Format(PyExc_ValueError, "expected %zd slopes, got %zd", size, n);
+    PyMem_Free(many);
+    return NULL;
+}
+
+static PyObject *tuple_of(PyObject *x) { return x ? PySequence_Tuple(x) : PyTuple_New(0); }
+
 static int value_init(PyObject *self, PyObject *args, PyObject *kw)
 {
     static char *keywords[] = {"data", "_children", "_op", "label", "slopes", NULL};
     PyObject *data, *children = NULL, *op = names[NO_OP], *label = op, *slopes = NULL, *x;
-    Value *v = (Value *)self, old, *dead = NULL;
+    Value *v = (Value *)self, old;
     Many *many = NULL;
     double number;
-    Py_ssize_t i, size, n;
-    int status = -1;
+    int good = 1;
+    if (kw && !(kw = PyDict_Copy(kw))) return -1;  /* somebody's __float__ may clear the caller's */
     if (!PyArg_ParseTupleAndKeywords(args, kw, "O|OOOO:Value", keywords, &data, &children, &op,
-                                     &label, &slopes)) return -1;
-    Py_INCREF(op);  /* somebody's __float__ may clear the dict that the keywords came in */
-    Py_INCREF(label);
-    Py_XINCREF(slopes);
-    Py_XINCREF(children);
-    Py_XSETREF(children, real(data, &number) ? NULL
-               : children ? PySequence_Tuple(children) : PyTuple_New(0));
-    size = children ? PyTuple_GET_SIZE(children) : -1;
-    for (i = 0; i < size; i++)
-        if (x = PyTuple_GET_ITEM(children, i), !IS_VALUE(x) && wrong("Value", x)) goto done;
-    if (size < 0 || (!PyUnicode_Check(op) && wrong("str", op))) goto done;
-    Py_XSETREF(slopes, slopes ? PySequence_Tuple(slopes) : PyTuple_New(0));
-    n = slopes ? PyTuple_GET_SIZE(slopes) : -1;
-    if (n < 0 || !(many = PyMem_Calloc(1, sizeof *many + sizeof *many->edge * (size_t)(n + size)))) {
-        if (n >= 0) PyErr_NoMemory();
-        goto done;
+                                     &label, &slopes) || real(data, &number)) children = NULL;
+    else children = tuple_of(children);
+    for (Py_ssize_t i = 0; good && children && i < PyTuple_GET_SIZE(children); i++)
+        x = PyTuple_GET_ITEM(children, i), good = check(IS_VALUE(x), "Value", x);
+    good = good && children && check(PyUnicode_Check(op), "str", op)
+        && check(PyUnicode_Check(label), "str", label);
+    slopes = good ? tuple_of(slopes) : NULL;
+    if (slopes && (many = new_many(children, slopes))) {
+        old = *v;  /* of an earlier __init__, or nothing */
+        v->op = (uintptr_t)Py_NewRef(op) | (old.op & HEADER) | (many->size ? MANY : 0);
+        v->many = many->size ? many : NULL;
+        v->b = NULL;
+        v->data = number;
+        v->grad = 0.0;
+        if (!v->many) PyMem_Free(many);
+        good = !PyUnicode_GET_LENGTH(label)
+            || !PyObject_GenericSetAttr(self, names[LABEL], label);
+        for (Py_ssize_t i = 0; (v = operand_of(&old, i)); i++) Py_DECREF(v);
+        if (old.op & MANY) PyMem_Free(old.many);
+        Py_XDECREF(NAME(&old));
     }
-    for (i = 0; i < n; i++)
-        if (real(PyTuple_GET_ITEM(slopes, i), &many->edge[i].slope)) goto done;
-    if (n && n != size) PyErr_Format(PyExc_ValueError, "expected %zd slopes, got %zd", size, n);
-    else if (PyUnicode_Check(label) || wrong("str", label) == 0) status = 0;
-    if (status) goto done;
-    for (i = 0; i < size; i++) many->edge[i].x = NEW_REF(PyTuple_GET_ITEM(children, i));
-    many->size = size;
-    many->slopes = n;
-    old = *v;  /* of an earlier __init__ */
-    v->op = (uintptr_t)Py_NewRef(op) | (old.op & HEADER) | (size ? MANY : 0);
-    v->many = size ? many : NULL;
-    v->b = NULL;
-    v->data = number;
-    v->grad = 0.0;
-    if (size) many = NULL;
-    let_go_of_operands(&old, &dead);
-    Py_XDECREF(NAME(&old));
-    while ((v = dead)) {
-        dead = v->next;
-        Py_DECREF(v);
-    }
-    if (PyUnicode_GET_LENGTH(label)) status = PyObject_GenericSetAttr(self, names[LABEL], label);
-done:
-    PyMem_Free(many);
     Py_XDECREF(children);
     Py_XDECREF(slopes);
-    Py_DECREF(op);
-    Py_DECREF(label);
-    return status;
+    Py_XDECREF(kw);
+    return good && many ? 0 : -1;
 }
 
 static PyMethodDef type_call = {"Value", NULL, METH_VARARGS | METH_KEYWORDS, NULL};
@@ -729,7 +720,8 @@ static PyObject *value_call(PyObject *type, PyObject *const *args, size_t n, PyO
 /* Whether s is a list or tuple of plain Values: then no Python code runs while it is read. */
 static int holds_values(PyObject *s)
 {
-    if (!PyList_CheckExact(s) && !PyTuple_CheckExact(s)) return 0;
+    getiterfunc iter = Py_TYPE(s)->tp_iter;
+    if (iter != PyList_Type.tp_iter && iter != PyTuple_Type.tp_iter) return 0;
     for (Py_ssize_t i = PySequence_Fast_GET_SIZE(s); i--;)
         if (!IS_PLAIN(PySequence_Fast_GET_ITEM(s, i))) return 0;
     return 1;
@@ -758,20 +750,19 @@ static PyObject *engine_sumprod(PyObject *module, PyObject *const *args, Py_ssiz
     return out;
 }
 
-#define METHOD(name, f, doc) {name, (PyCFunction)(void (*)(void))f, METH_NOARGS, \
-                              PyDoc_STR(name "($self)\n--\n\n" doc)}
+#define METHOD(name, doc) {#name, (PyCFunction)(void (*)(void))value_##name, METH_NOARGS, \
+                           PyDoc_STR(#name "($self)\n--\n\n" doc)}
 #define SLOT(id, f) {id, (void *)(uintptr_t)f}
 
 static PyMethodDef value_methods[] = {
-    METHOD("relu", value_relu, "max(0, self). The slope at 0 is 0."),
-    METHOD("exp", value_exp, "e to the power self. Raises OverflowError where that is too large for "
-           "a float."),
-    METHOD("log", value_log, "The natural logarithm. Raises ValueError where self is zero or less."),
-    METHOD("tanh", value_tanh, "The hyperbolic tangent."),
-    METHOD("sigmoid", value_sigmoid, "The logistic function, 1 / (1 + exp(-self))."),
-    METHOD("backward", value_backward, "Set `v.grad` to d(self)/d(v) for every v that self was made "
-           "from. A leaf adds it up."),
-    METHOD("_backward", value_chain, "One step of the chain rule, from this node to its operands."),
+    METHOD(relu, "max(0, self). The slope at 0 is 0."),
+    METHOD(exp, "e to the power self. Raises OverflowError where that is too large for a float."),
+    METHOD(log, "The natural logarithm. Raises ValueError where self is zero or less."),
+    METHOD(tanh, "The hyperbolic tangent."),
+    METHOD(sigmoid, "The logistic function, 1 / (1 + exp(-self))."),
+    METHOD(backward, "Set `v.grad` to d(self)/d(v) for every v that self was made from. A leaf "
+           "adds it up."),
+    METHOD(_backward, "One step of the chain rule, from this node to its operands."),
     {NULL, NULL, 0, NULL},
 };
 
@@ -828,8 +819,9 @@ static int engine_exec(PyObject *module)
         return -1;
     }
     if (!Value_Type) {
-        static const char *const symbols[] = {"", "+", "-", "*", "/", "**", "**k", "neg", "ReLU",
-                                              "exp", "log", "tanh", "sigmoid", "label", "_backward"};
+        static const char *const symbols[] = {
+            "", "+", "-", "*", "/", "**", "**k", "neg", "ReLU", "exp", "log", "tanh", "sigmoid",
+            "label", "_backward"};
         for (int i = 0; i < NAMES; i++)
             if (!(names[i] = PyUnicode_InternFromString(symbols[i]))) return -1;
         PyObject *numbers = PyImport_ImportModule("numbers");

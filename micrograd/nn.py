@@ -5,7 +5,6 @@
     >>> score.backward()  # adds to p.grad for each p in model.parameters()
 """
 import random
-from numbers import Integral
 from typing import Any
 
 from micrograd import engine
@@ -50,7 +49,7 @@ class Neuron(Module):
 
         Raises ValueError for another number of them, and TypeError for anything else.
         """
-        act = engine.sumprod(self.w, x if type(x) is tuple else _point(x, len(self.w)), self.b)
+        act = engine.sumprod(self.w, x if type(x) is _Point else _point(x, len(self.w)), self.b)
         if isinstance(self.nonlin, bool):
             return act.relu() if self.nonlin else act
         return engine._only(getattr(engine.Value, str(self.nonlin), self.nonlin)(act), engine.Value)
@@ -121,7 +120,7 @@ class MLP(Module):
 
 
 def _size(name: str, n: Any) -> int:
-    if not isinstance(n, Integral) or n < 1:
+    if not hasattr(n, '__index__') or n < 1:
         raise ValueError(f'{name} is a whole number, 1 or more, not {n!r}')
     return int(n)
 
@@ -129,10 +128,13 @@ def _size(name: str, n: Any) -> int:
 def _all(*parts: Any) -> list[engine.Value]: return [*{id(p): p for x in parts for p in x}.values()]
 
 
+_Point: Any = type('_Point', (tuple,), {})  # what has been checked below
+
+
 def _point(x: Any, nin: int) -> Any:
     """The inputs as Values: plain numbers become leaves, once for all neurons of a layer."""
     try:
-        x = tuple(v if isinstance(v, engine.Value) else engine.Value(v) for v in x)
+        x = _Point(v if isinstance(v, engine.Value) else engine.Value(v) for v in x)
     except TypeError as error:
         raise TypeError(f'a model takes one point, a list of {nin} inputs: {error}') from None
     if len(x) != nin:

@@ -84,7 +84,7 @@ def draw_dot(root: engine.Value, format: str = 'svg', rankdir: str = 'LR', slope
     if len(nodes) > 1000:  # `dot` needs a second or two; for 2,000 it is 15
         raise ValueError(f'{len(nodes):,} values are too many to draw: draw a neuron, one output')
     try:
-        from graphviz import Digraph, escape  # noqa: F401  (escape: not in old versions)
+        from graphviz import Digraph, escape  # type: ignore  # noqa: F401  (escape: not in old versions)
     except ImportError as e:
         raise ImportError('drawing needs the package graphviz: pip install -U graphviz') from e
     if not shutil.which('dot'):
