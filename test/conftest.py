@@ -1,6 +1,8 @@
 """What is tested, and where:
 
     test_engine.py     what a Value promises, each promise once, on both engines
+    test_package.py    what is imported, edited, pickled and documented; the engine that is chosen
+    test_wild.py       programs as people write them for the original
     test_nn.py         networks: parameters, training beside PyTorch's, the published run
     test_trace.py      pictures of graphs
     test_programs.py   random programs: both engines to the bit, and PyTorch; programs.py draws them
@@ -8,7 +10,8 @@
     test_documents.py  the READMEs and the notebooks, run as they stand
     long.py, mutants.py, bench.py   programs: long checks, faults planted to test the tests, speed
 
-Here are the fixture `mg`, which runs a test once on each engine, and what several files share.
+Here are the fixture `mg`, which runs a test once on each engine, the option --engine, and what
+several files share.
 """
 import contextlib
 import functools
@@ -19,6 +22,7 @@ import os
 import shutil
 import subprocess
 import sys
+import traceback
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,13 +31,27 @@ import pytest
 
 os.environ['HYPOTHESIS_STORAGE_DIRECTORY'] = os.devnull  # so that it leaves nothing behind
 PACKAGE = Path(importlib.util.find_spec('micrograd').origin).parent
+HELP = """
+Test an engine of your own:
+
+    python -m pytest --engine my_engine.py
+
+The file defines a class Value: Value(2.0) makes a number, + and * make new ones, x.data is the
+number, y.backward() sets x.grad to dy/dx. The tests go from easy to hard. What your class does not
+have (-, /, **, relu, exp, log, tanh, sigmoid) is skipped: the list at the end says what.
+
+    -x                      stop at the first failure
+    -k diamond              only tests with this word in their names
+    --engine=../engine.py   with = where the file is not in this folder
+"""
 
 
 @functools.cache
 def load(pure):
     """The package on one of the engines; or None, where that has not been built.
 
-    It stands beside what sys.modules has of it, and is not in there.
+    It stands beside what sys.modules has of it, and is not in there. micrograd/__init__.py chooses
+    the engine: whoever asks `micrograd.engine` for Value gets the one that was chosen.
     """
     def ours():
         return {name: module for name, module in sys.modules.items()
@@ -52,21 +70,79 @@ def load(pure):
     assert engine.compiled == bool(built and not pure)  # or all tests on it would be skipped
     return None if engine.compiled == pure else SimpleNamespace(
         engine=engine, nn=nn, trace=trace, pure=pure, modules=modules, Value=engine.Value,
-        node=engine.node, sumprod=engine.sumprod, MLP=nn.MLP, Layer=nn.Layer, Neuron=nn.Neuron)
+        sumprod=engine.sumprod, MLP=nn.MLP, Layer=nn.Layer, Neuron=nn.Neuron)
 
 
-@pytest.fixture(params=['compiled', 'pure'])
-def mg(request, monkeypatch):
+@functools.cache
+def yours(path):
+    """An engine of somebody's own, in a file."""
+    sys.path.insert(0, str(path.parent))
+    module = importlib.util.module_from_spec(
+        importlib.util.spec_from_file_location(path.stem, path))
+    sys.modules.setdefault(path.stem, module)
+    module.__spec__.loader.exec_module(module)
+    return SimpleNamespace(pure=True, Value=module.Value,
+                           modules={'micrograd': module, 'micrograd.engine': module})
+
+
+@contextlib.contextmanager
+def imported(loaded):
+    """With what `load` gave, as if it were what is installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('MICROGRAD_PURE', str(int(loaded.pure)))
+        for name, module in loaded.modules.items():
+            patch.setitem(sys.modules, name, module)
+        yield loaded
+
+
+@pytest.fixture
+def mg(request):
     """`micrograd`, with the names of `engine` and `nn` as attributes; imports find it, too."""
-    loaded = load(request.param == 'pure') or pytest.skip('the compiled engine has not been built')
-    monkeypatch.setenv('MICROGRAD_PURE', str(int(loaded.pure)))
-    for name, module in loaded.modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    return loaded
+    file = request.config.option.engine
+    loaded = yours(Path(file)) if file else (
+        load(request.param == 'pure') or pytest.skip('the compiled engine has not been built'))
+    with imported(loaded):
+        yield loaded
+
+
+def pytest_generate_tests(metafunc):
+    if 'mg' in metafunc.fixturenames:
+        file = metafunc.config.option.engine
+        metafunc.parametrize('mg', [Path(file).stem] if file else ['compiled', 'pure'],
+                             indirect=True)
+
+
+def pytest_addoption(parser):
+    parser.addoption('--engine', nargs='?', const='', metavar='FILE',
+                     help='test an engine of your own; without a file: how that goes')
+
+
+def pytest_cmdline_main(config):
+    if 'test' in config.args:  # .pytest.ini gives it, before what the user gives
+        config.args = [x for x in config.args if x != 'test'] or [str(Path(__file__).parent)]
+    if config.option.engine == '':
+        print(HELP)
+        return 0
+    if config.option.engine:
+        try:
+            yours(Path(config.option.engine)).Value  # noqa: B018
+        except Exception:
+            raise pytest.UsageError(traceback.format_exc(limit=-1)) from None
+        config.option.tbstyle, config.option.reportchars = 'short', 's'
+        config.option.verbose += 1  # each test with its name
+    return None
 
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'needs(*names): skip where a module or program is missing')
+    config.addinivalue_line('markers', 'yours(n): also for --engine, in this order')
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.option.engine:
+        chosen = [item for item in items if item.get_closest_marker('yours')]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = sorted(chosen, key=lambda item: item.get_closest_marker('yours').args)
 
 
 def pytest_runtest_setup(item):
@@ -74,6 +150,13 @@ def pytest_runtest_setup(item):
         for name in mark.args:
             if not (importlib.util.find_spec(name) or shutil.which(name)):
                 pytest.skip(f'{name} is missing')
+
+
+def need(mg, *methods):
+    """Skip where a class of somebody's own lacks one of these."""
+    for method in methods:
+        if not hasattr(mg.Value, method):
+            pytest.skip(f'Value has no {method}')
 
 
 def python(mg, code, *args, stdin=None, timeout=300, **environment):

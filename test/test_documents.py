@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import PACKAGE, load, python
+from conftest import PACKAGE, load, need, python
 
 ROOT = Path(__file__).resolve().parent.parent
 READMES = [ROOT / 'README.md', ROOT / 'README.vi.md']
@@ -32,11 +32,13 @@ def test_a_block_of_python_prints_what_it_says(mg, code, capfd, monkeypatch, tmp
         line.partition('  # ')[2] for line in code.splitlines() if 'print(' in line]
 
 
+@pytest.mark.yours(5)
 def test_the_published_expression_to_all_digits(mg):
+    need(mg, 'relu', '__neg__', '__sub__', '__pow__', '__truediv__', '__rtruediv__')
     names = {}
     exec(blocks(READMES[0], 'python')[0][1], names)
     assert (names['g'].data, names['a'].grad, names['b'].grad) == pytest.approx(
-        (24.70408163265306, 138.8338192419825, 645.5772594752186), rel=1e-15)
+        (24.70408163265306, 138.8338192419825, 645.5772594752186), rel=1e-14)
 
 
 def test_the_code_is_the_same_in_both_languages():
@@ -54,16 +56,6 @@ def test_what_it_links_to_is_there(path):
     text = path.read_text('utf-8')
     links = re.findall(r'\]\((?!https?:)(.*?)\)', text) + re.findall(r'src="(.*?)"', text)
     assert len(links) > 8 and not [link for link in links if not (ROOT / link).exists()]
-
-
-def test_one_reads_no_more_lines_than_it_says():
-    def lines_of_code(path):  # neither blank nor comment nor docstring
-        source = re.sub('(?s)""".*?"""', '', path.read_text('utf-8'))
-        return sum(bool(line.split('#')[0].strip()) for line in source.splitlines())
-
-    said = re.findall(r'\(micrograd/(\w+\.py)\) (?:is|are) (\d+)', READMES[0].read_text('utf-8'))
-    assert {name: lines_of_code(PACKAGE / name) <= int(n) for name, n in said} == {
-        'engine.py': True, 'nn.py': True}
 
 
 # The notebooks

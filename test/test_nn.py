@@ -30,6 +30,30 @@ def test_parameters_and_their_order(mg):
     assert by_hand == by_layer == model.parameters()  # identity
 
 
+def test_a_shared_parameter_is_listed_once(mg):
+    class Same(mg.Value):
+        def __eq__(self, other):
+            return True
+
+    model = seeded(mg.MLP, 2, [2, 2, 1])
+    one, two = model.layers[0].neurons
+    two.w, two.b = one.w, one.b
+    model.layers[1].neurons[0].w = [one.w[0], Same(1.0)]
+    model.layers[1].neurons[1] = one
+    assert [len(x.parameters()) for x in (*model.layers, model)] == [3, 5, 3, 8]
+    (model([1.0, 2.0]) + one([0.0, 0.0])).backward()
+    model.zero_grad()
+    assert {p.grad for p in model.parameters()} == {0.0}
+
+
+def test_a_plain_number_becomes_a_leaf_once(mg):
+    model = seeded(mg.MLP, 2, [3, 2])
+    out = model([1.5, -2.5])
+    nodes, _ = mg.trace.trace(mg.Value(0.0, out))
+    assert sorted(v.data for v in nodes if not v._prev and v.data in (1.5, -2.5)) == [-2.5, 1.5]
+    assert len(nodes) == 2 + 17 + 3 * 5 + 2 * 6 + 1  # inputs, parameters, neurons
+
+
 def test_zero_grad(mg):
     model, x = seeded(mg.MLP, 2, [3, 1]), mg.Value(2.0)
     loss = model([x, -1.0]) ** 2
@@ -65,6 +89,7 @@ def test_a_module_of_ones_own(mg):
      'MLP of [Layer of [tanhNeuron(2)], Layer of [LinearNeuron(1)]]'),
     (lambda mg: mg.MLP(2, [1, 1], False),
      'MLP of [Layer of [LinearNeuron(2)], Layer of [LinearNeuron(1)]]'),
+    (lambda mg: mg.Neuron(2, math.sin), 'sinNeuron(2)'),
     (lambda mg: mg.MLP(np.int64(2), np.array([1])), 'MLP of [Layer of [LinearNeuron(2)]]'),
 ])
 def test_repr(mg, make, text):
@@ -92,34 +117,46 @@ def test_nouts_that_is_no_list_of_sizes(mg, nouts):
         assert words in str(error.value)
 
 
-@pytest.mark.parametrize('nonlin', ['tan', '', None, 'data', 'label', 1.5, print])
+@pytest.mark.parametrize('nonlin', ['tan', '', None, 'label', 1.5])
 def test_a_nonlinearity_that_is_none(mg, nonlin):
     for make in mg.Neuron, lambda n, nonlin: mg.MLP(n, [2, 1], nonlin=nonlin):
         with pytest.raises(ValueError, match='no method'):
             make(2, nonlin)
 
 
+@pytest.mark.parametrize('nonlin', [
+    'backward', '__repr__', 'data', print, lambda v: v.data, lambda v: [v]])
+def test_a_nonlinearity_that_gives_no_value(mg, nonlin):
+    with pytest.raises((TypeError, ValueError)) as error:
+        mg.MLP(2, [2, 1], nonlin=nonlin)([1.0, 2.0])
+    assert re.search(r'expected a Value, not \w+|not callable|no method', str(error.value))
+
+
 def test_inputs_that_are_none(mg):
-    models = mg.Neuron(2), mg.Layer(2, 1), mg.Layer(2, 3), mg.MLP(2, [3, 1]), mg.MLP(2, [1, 3])
+    models = mg.Neuron(2, nonlin=False), mg.Layer(2, 1), mg.Layer(2, 3), mg.MLP(2, [3, 1])
     for model in models:
-        for kind in list, iter, np.array:
+        for kind in list, iter, np.array, tuple:
             for n in 0, 1, 3:
-                with pytest.raises(ValueError, match=f'expected 2 inputs, got {n}'):
+                with pytest.raises(ValueError, match=f'^expected 2 inputs, got {n}$'):
                     model(kind([1.0] * n))
-        for x in ['1', '2'], [None, 1.0], [1j, 1.0], 5.0, None:
-            with pytest.raises(TypeError):
+        matrix = [[1.0, 2.0], [3.0, 4.0]]
+        for x in (['1', '2'], [None, 1.0], [1j, 1.0], [np.True_, 1.0], 5.0, None, np.float64(2.0),
+                  matrix, (*matrix,), np.array(matrix), (*np.array(matrix),), [(1.0,), 2.0]):
+            with pytest.raises(TypeError, match='^a model takes one point, a list of 2 inputs: '):
                 model(x)
-    for model in models[1:]:
-        for kind in list, tuple, np.array:
-            with pytest.raises(TypeError, match='one point'):
-                model(kind([[1.0, 2.0], [3.0, 4.0]]))
+
+
+@pytest.mark.needs('torch')
+def test_a_tensor_is_refused_by_its_name(mg):
+    with pytest.raises(TypeError, match='not Tensor$'):
+        mg.MLP(2, [1])(tensor([1.0, 2.0]))
 
 
 # Outputs
 
 @pytest.mark.parametrize('nonlin, function', [
     (True, lambda x: max(x, 0.0)), (False, lambda x: x), ('relu', lambda x: max(x, 0.0)),
-    ('tanh', math.tanh), ('exp', math.exp),
+    ('tanh', math.tanh), ('exp', math.exp), (lambda v: v * v + 1, lambda x: x * x + 1.0),
 ])
 @pytest.mark.parametrize('x', [[1.0, -2.0], [-1.0, 2.0]])
 def test_neuron(mg, nonlin, function, x):
@@ -137,6 +174,8 @@ def test_inputs_of_any_kind(mg, inputs):
         assert model(inputs(x)).data == model(x).data == model(map(mg.Value, x)).data
     hidden = model(x)  # a model of one input takes the output of another
     assert mg.MLP(1, [3, 1])(hidden)._prev
+    with pytest.raises(TypeError, match='one point'):
+        mg.MLP(1, [1])(0.5)
 
 
 # Training
