@@ -760,8 +760,8 @@ static PyMethodDef value_methods[] = {
     METHOD(log, "The natural logarithm. Raises ValueError where self is zero or less."),
     METHOD(tanh, "The hyperbolic tangent."),
     METHOD(sigmoid, "The logistic function, 1 / (1 + exp(-self))."),
-    METHOD(backward, "Set `v.grad` to d(self)/d(v) for every v that self was made from. A leaf "
-           "adds it up."),
+    METHOD(backward, "Set v.grad to d(self)/d(v) for every v that self was made from; in a leaf, "
+           "add it up."),
     METHOD(_backward, "One step of the chain rule, from this node to its operands."),
     {NULL, NULL, 0, NULL},
 };
@@ -847,8 +847,8 @@ static int engine_exec(PyObject *module)
 
 static PyMethodDef functions[] = {
     {"sumprod", (PyCFunction)(void (*)(void))engine_sumprod, METH_FASTCALL,
-     PyDoc_STR("sumprod($module, p, q, start, /)\n--\n\n"
-               "start + p[0]*q[0] + p[1]*q[1] + ...; ValueError if p and q differ in length.")},
+     PyDoc_STR("sumprod($module, p, q, start, /)\n--\n\nstart + p[0]*q[0] + p[1]*q[1] + ..., "
+               "for a neuron; ValueError for unequal lengths.")},
     {NULL, NULL, 0, NULL},
 };
 

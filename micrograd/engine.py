@@ -7,16 +7,15 @@
     (-2.0, 2.0)
 
 An operation makes a node: a Value that keeps its operands and, for each of them, the slope (the
-local derivative), how fast it changes with that operand. `backward()` goes back and multiplies.
-
-To change the engine, change this file. (`_engine.c` is the same in C, for speed. `__init__.py` puts
-it in the place of this one if it was built from this very text.)
+local derivative): how fast the node changes with it. `backward()` multiplies the slopes along each
+path back, and adds up the paths. To change the engine, change this file. (`__init__.py` takes
+`_engine.c`, the same in C, for speed, if it was built from exactly this text.)
 """
 import math
 from numbers import Real
 
 NUMBER = float, Real  # float first: asking Real is slow
-_set = object.__setattr__  # to assign, whatever rules a subclass has for that
+_set = object.__setattr__  # plain assignment, past the __setattr__ below or of a subclass
 
 
 def _operator(method):
@@ -35,20 +34,20 @@ class Value:
         ...     return Value(math.sin(x.data), (x,), 'sin', slopes=(math.cos(x.data),))
 
     Args:
-        data: the number: an int, a float, a Fraction, a NumPy scalar, any `numbers.Real`.
+        data: an int, a Fraction, a NumPy scalar, any `numbers.Real`. It is kept as a float.
         _children: the operands, Values. A leaf has none.
         _op, label: the names of the operation and of the value, for drawings.
-        slopes: d(self)/d(operand) for each operand. Or assign to `_backward` a function for them.
+        slopes: d(self)/d(operand) for each operand, as of now. Or none: then assign to `_backward`
+            a function, without arguments, that adds to the gradients of the operands.
 
-    Raises TypeError for anything else, and ValueError for another number of slopes.
-
-    It takes attributes of your own: `p.m = 0.0`. Avoid cycles, such as `p.loss = loss` where `loss`
-    was made from `p`: the engine in C may keep them for ever, and `sys.getrefcount(Value)` grows.
+    Raises TypeError for anything else, and ValueError for more or fewer slopes than operands.
+    It takes attributes of your own. But a cycle, `p.loss = loss` where `loss` was made from `p`,
+    may stay in memory in C: `sys.getrefcount(Value)` grows then.
     """
     __slots__ = ('data', 'grad', '_prev', '_op', '_slopes', '__dict__')
     label = ''
 
-    def __new__(cls, *args, **kwargs): return object.__new__(cls)  # a subclass may hand its own on
+    def __new__(cls, *args, **kwargs): return object.__new__(cls)  # for super().__new__(cls, data)
 
     def __init__(self, data, _children=(), _op='', label='', slopes=()):
         _set(self, 'data', float(_only(data, NUMBER)))
@@ -90,11 +89,11 @@ class Value:
 
     def __neg__(self): return Value(-self.data, (self,), 'neg', slopes=(-1.0,))
 
-    __radd__ = _operator(lambda self, other: Value.__add__(other, self))  # 2 + self
-    __rsub__ = _operator(lambda self, other: Value.__sub__(other, self))
-    __rmul__ = _operator(lambda self, other: Value.__mul__(other, self))
-    __rtruediv__ = _operator(lambda self, other: Value.__truediv__(other, self))
-    __rpow__ = _operator(lambda self, other: Value.__pow__(other, self))
+    __radd__ = _operator(lambda self, a: Value.__add__(a, self))  # 2 + self: Python asks self
+    __rsub__ = _operator(lambda self, a: Value.__sub__(a, self))
+    __rmul__ = _operator(lambda self, a: Value.__mul__(a, self))
+    __rtruediv__ = _operator(lambda self, a: Value.__truediv__(a, self))
+    __rpow__ = _operator(lambda self, a: Value.__pow__(a, self))
 
     def relu(self):
         """max(0, self). The slope at 0 is 0."""
@@ -116,20 +115,20 @@ class Value:
     def sigmoid(self):
         """The logistic function, 1 / (1 + exp(-self))."""
         e = math.exp(-abs(self.data))  # at most 1, so that nothing overflows
-        out = (1.0 if self.data >= 0.0 else e) / (1.0 + e)  # the slope is out * (1 - out)
-        return Value(out, (self,), 'sigmoid', slopes=(e / (1.0 + e) / (1.0 + e),))
+        out = (1.0 if self.data >= 0.0 else e) / (1.0 + e)
+        return Value(out, (self,), 'sigmoid', slopes=(e / (1.0 + e) / (1.0 + e),))  # out·(1 - out)
 
     def backward(self):
-        """Set `v.grad` to d(self)/d(v) for every v that self was made from. A leaf adds it up."""
-        order, visited, path = [], set(), [self]
-        while path:
-            v = path.pop()
-            if v is None:  # the operands of the node below are in order: now that node
-                order.append(path.pop())
-            elif id(v) not in visited:
+        """Set v.grad to d(self)/d(v) for every v that self was made from; in a leaf, add it up."""
+        order, visited, stack = [], set(), [self]
+        while stack:
+            v = stack.pop()
+            if v is None:  # a mark: the operands of the node under it are in order, so it is next
+                order.append(stack.pop())
+            elif id(v) not in visited:  # by identity: a subclass may have an __eq__
                 visited.add(id(v))
-                path += [v, None, *reversed(v._prev)]
-                _set(v, 'grad', 0.0 if v._prev else v.grad)
+                stack += [v, None, *reversed(v._prev)]
+                _set(v, 'grad', 0.0 if v._prev else v.grad)  # a leaf keeps what it has
         _set(self, 'grad', self.grad + 1.0)
         for v in reversed(order):
             v._backward()
@@ -154,8 +153,8 @@ class Value:
     def __reduce__(self): return _leaf, (type(self), self.data, self.grad), self.__getstate__()
 
 
-def _leaf(cls, data, grad):  # what pickle and copy make
-    v = cls.__new__(cls)
+def _leaf(cls, data, grad):  # a copy is a leaf: pickle and copy start from this
+    v = Value.__new__(cls)
     Value.__init__(v, data)
     _set(v, 'grad', grad)
     return v
@@ -168,13 +167,13 @@ def _power(x, k):
     out = x ** k
     try:
         dx = k * x ** (k - 1.0) if k else 0.0
-    except ArithmeticError:  # infinite, with the sign of x where k - 1 is odd
+    except ArithmeticError:  # x is 0 or tiny: infinite, with the sign of x where k - 1 is odd
         dx = k * math.copysign(math.inf, x if abs(k - 1.0) % 2.0 == 1.0 else 1.0)
     log = math.log(x) if x > 0.0 else -math.inf if x == 0.0 else math.nan
     return out, dx, 0.0 if x == 0.0 and k >= 0.0 else out * log
 
 
-def _only(x, cls):
+def _only(x, cls):  # x, if it is one
     if isinstance(x, cls):
         return x
     name = getattr(cls, '__name__', 'real number')
@@ -182,10 +181,10 @@ def _only(x, cls):
 
 
 def sumprod(p, q, start, /):
-    """start + p[0]*q[0] + p[1]*q[1] + ...; ValueError if p and q differ in length."""
+    """start + p[0]*q[0] + p[1]*q[1] + ..., for a neuron; ValueError for unequal lengths."""
     for x, y in zip(p, q, strict=True):
         start = start + x * y
     return start
 
 
-compiled = False  # whether the engine in C is in the place of this one
+compiled = False  # __init__.py sets it, where the engine in C takes over

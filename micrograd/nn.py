@@ -57,7 +57,7 @@ class Neuron(Module):
     def parameters(self) -> list[engine.Value]: return _all(self.w, [self.b])
 
     def __repr__(self) -> str:
-        name = {True: 'ReLU', False: 'Linear'}.get(self.nonlin, self.nonlin)
+        name = 'ReLU' if self.nonlin is True else self.nonlin or 'Linear'
         return f"{getattr(name, '__name__', name)}Neuron({len(self.w)})"
 
 
@@ -105,7 +105,7 @@ class MLP(Module):
     def __init__(self, nin: int, nouts: Any, nonlin: Any = True) -> None:
         if not hasattr(nouts, '__iter__') or len(sizes := [nin, *nouts]) < 2:
             raise ValueError(f'nouts is a list of sizes, such as [16, 16, 1], not {nouts!r}')
-        self.layers = [Layer(m, n, nonlin=nonlin) for m, n in zip(sizes[:-2], sizes[1:-1])]
+        self.layers = [Layer(m, n, nonlin=nonlin) for m, n in zip(sizes, sizes[1:-1])]
         self.layers.append(Layer(sizes[-2], sizes[-1], nonlin=False))
 
     def __call__(self, x: Any) -> Any:
@@ -128,7 +128,7 @@ def _size(name: str, n: Any) -> int:
 def _all(*parts: Any) -> list[engine.Value]: return [*{id(p): p for x in parts for p in x}.values()]
 
 
-_Point: Any = type('_Point', (tuple,), {})  # what has been checked below
+_Point: Any = type('_Point', (tuple,), {})  # inputs that _point has checked
 
 
 def _point(x: Any, nin: int) -> Any:
