@@ -121,6 +121,15 @@ def constant(text):
     return eval(text, names)
 
 
+@functools.cache
+def subclass(Value):
+    class Sub(Value):
+        def __eq__(self, other):  # and so it has no hash
+            return True
+
+    return Sub
+
+
 def run(program, engine, settle=lambda i, v: v):
     """What one can see of a program that runs on an engine: {'steps': …, 'nodes': …}.
 
@@ -135,11 +144,7 @@ def run(program, engine, settle=lambda i, v: v):
         nodes: [op, data, grad, operands, slopes] for every node, also those that plain numbers and
             `sumprod` made, operands first. An operand is a position here, and a float a text.
     """
-    nodes, steps, depth = [engine.Value(1.0)], [], 0
-
-    class Sub(engine.Value):
-        def __eq__(self, other):  # and so it has no hash
-            return True
+    nodes, steps, depth, Sub = [engine.Value(1.0)], [], 0, subclass(engine.Value)
 
     def single(x):
         return constant(x) if isinstance(x, str) else nodes[~(x % len(nodes))]

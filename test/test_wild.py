@@ -1,0 +1,269 @@
+"""Programs as people write them for the original and after the lecture, beside PyTorch."""
+import math
+import random
+
+import pytest
+from conftest import tensor
+
+torch = pytest.importorskip('torch')
+
+
+def agree(ours, theirs):
+    """Numbers and gradients of Values, and of tensors."""
+    for v, t in zip(ours, theirs, strict=True):
+        assert (v.data, v.grad) == pytest.approx((t.item(), t.grad.item()), rel=1e-12, abs=1e-15)
+
+
+def test_tanh_and_exp_by_closures(mg):
+    def exp(x):
+        out = mg.Value(math.exp(x.data), (x,), 'exp')
+
+        def _backward():
+            x.grad += out.data * out.grad
+        out._backward = _backward
+        return out
+
+    def tanh(x):
+        e = exp(2 * x)
+        return (e - 1) / (e + 1)
+
+    x1, x2, w1, w2 = ours = [mg.Value(x) for x in (2.0, 0.0, -3.0, 1.0)]
+    b = mg.Value(6.8813735870195432, label='b')
+    n = x1 * w1 + x2 * w2 + b
+    n.label = 'n'
+    o = tanh(n)
+    o.backward()
+    assert [round(v.grad, 10) for v in ours] == [-1.5, 0.5, 1.0, 0.0]  # the figures of the lecture
+    assert round(o.data, 4) == 0.7071 and round(b.grad, 10) == 0.5
+
+
+def test_a_subclass_or_a_patch_adds_tanh(mg, monkeypatch):
+    class Scalar(mg.Value):
+        def __init__(self, data, _children=(), _op='', label=''):
+            super().__init__(data, _children, _op)
+            self.label = label
+
+        def tanh(self):
+            t = math.tanh(self.data)
+            out = Scalar(t, (self,), 'tanh')
+            out._backward = lambda: setattr(self, 'grad', self.grad + (1 - t * t) * out.grad)
+            return out
+
+    def cube(self):
+        out = mg.Value(self.data ** 3, (self,), 'cube')
+
+        def _backward():
+            self.grad += 3 * self.data ** 2 * out.grad
+        out._backward = _backward
+        return out
+
+    monkeypatch.setattr(mg.Value, 'cube', cube, raising=False)
+    a, t = Scalar(0.7, label='a'), tensor(0.7)
+    (a.tanh().tanh() * a.cube()).backward()
+    (t.tanh().tanh() * t ** 3).backward()
+    agree([a], [t])
+
+
+def test_a_softmax_of_many_operands(mg):
+    def softmax(logits):
+        top = max(x.data for x in logits)
+        powers = [math.exp(x.data - top) for x in logits]
+        p = [e / sum(powers) for e in powers]
+        return [mg.Value(p[i], logits, 'softmax', slopes=[
+            p[i] * ((i == j) - p[j]) for j in range(len(p))]) for i in range(len(p))]
+
+    def cross_entropy(logits, k):  # by a function, in place of slopes
+        p = softmax(logits)
+        out = mg.Value(-math.log(p[k].data), logits, 'nll')
+
+        def _backward():
+            for i, x in enumerate(logits):
+                x.grad += (p[i].data - (i == k)) * out.grad
+        out._backward = _backward
+        return out
+
+    numbers = [1.5, -0.5, 0.25, 3.0, -2.0]
+    for loss in (lambda x: cross_entropy(x, 2)), (lambda x: -softmax(x)[2].log()):
+        ours, theirs = [*map(mg.Value, numbers)], [*map(tensor, numbers)]
+        loss(ours).backward()
+        torch.nn.functional.cross_entropy(torch.stack(theirs)[None], torch.tensor([2])).backward()
+        agree(ours, theirs)
+
+
+def test_a_dot_product_as_one_node(mg):
+    class Dot(mg.Value):
+        def __init__(self, left, right):
+            self.left, self.right = left, right
+            super().__init__(sum(x.data * y.data for x, y in zip(left, right)), left + right, 'dot')
+
+        def _backward(self):
+            for x, y in zip(self.left, self.right):
+                x.grad += y.data * self.grad
+                y.grad += x.data * self.grad
+
+    numbers = [0.5, -1.5, 2.0, 0.25]
+    w, x = [*map(mg.Value, numbers)], [*map(mg.Value, numbers[::-1])]
+    (Dot(w, x).tanh() + Dot(w, w)).backward()
+    t, s = [*map(tensor, numbers)], [*map(tensor, numbers[::-1])]
+    left, right = torch.stack(t), torch.stack(s)
+    ((left @ right).tanh() + left @ left).backward()
+    agree(w + x, t + s)
+
+
+def test_an_adam_with_attributes_of_its_own(mg):
+    def train(parameters, square, zero):
+        for step in range(1, 20):
+            x, y = parameters
+            loss = square(x * y - 2) + square(x + y * 3) * 0.1
+            zero()
+            loss.backward()
+            yield step, parameters
+
+    ours, theirs = [mg.Value(1.5), mg.Value(-0.5)], [tensor(1.5), tensor(-0.5)]
+    adam = torch.optim.Adam(theirs, lr=0.1)
+    for p in ours:
+        p.m, p.v, p.lr = 0.0, 0.0, 0.1
+    runs = (train(ours, lambda v: v ** 2, lambda: [setattr(p, 'grad', 0) for p in ours]),
+            train(theirs, torch.square, adam.zero_grad))
+    for (step, _), _ in zip(*runs):
+        agree(ours, theirs)
+        for p in ours:
+            p.m = 0.9 * p.m + 0.1 * p.grad
+            p.v = 0.999 * p.v + 0.001 * p.grad ** 2
+            p.data -= p.lr * p.m / (1 - 0.9 ** step) / (
+                math.sqrt(p.v / (1 - 0.999 ** step)) + 1e-8)
+        adam.step()
+
+
+def test_backward_by_hand(mg):
+    a, b = mg.Value(2.0, label='a'), mg.Value(-3.0, label='b')
+    e = a * b
+    d = e + mg.Value(10.0, label='c')
+    f = mg.Value(-2.0, label='f')
+    out = d * f
+    out.grad = 1.0
+    for v in out, d, e:  # the root first, each after what is made of it
+        v._backward()
+    assert (out.data, d.grad, e.grad, a.grad, b.grad) == (-8.0, -2.0, -2.0, 6.0, -4.0)
+    for v in a, b, d._prev[1], f:
+        v.data += 0.01 * v.grad
+    assert ((a * b + d._prev[1]) * f).data == pytest.approx(-7.286496)  # the lecture's nudge
+
+
+def test_a_walk_of_ones_own(mg):
+    def order(v, seen, nodes):  # as in the lecture: recursive, by a set of nodes
+        if v not in seen:
+            seen.add(v)
+            for child in v._prev:
+                order(child, seen, nodes)
+            nodes.append(v)
+        return nodes
+
+    a = mg.Value(3.0)
+    out = (a * a + a).relu() * a
+    nodes = order(out, set(), [])
+    assert [v._op for v in nodes] == ['', '*', '+', 'ReLU', '*']
+    for v in nodes:
+        v.grad = 0.0
+    out.grad = 1.0
+    for v in reversed(nodes):
+        v._backward()
+    assert a.grad == 3 * 9.0 + 2 * 3.0
+    out.backward()
+    assert a.grad == 2 * 33.0
+
+
+def test_training_as_in_the_lecture(mg):
+    random.seed(1)
+    net = mg.MLP(3, [4, 4, 1], nonlin='tanh')
+    points = [[2.0, 3.0, -1.0], [3.0, -1.0, 0.5], [0.5, 1.0, 1.0], [1.0, 1.0, -1.0]]
+    targets = [1.0, -1.0, -1.0, 1.0]
+    theirs = [[torch.tensor([[w.data for w in n.w] for n in layer.neurons], dtype=torch.float64),
+               torch.tensor([n.b.data for n in layer.neurons], dtype=torch.float64)]
+              for layer in net.layers]
+    leaves = [t.requires_grad_() for pair in theirs for t in pair]
+    for _ in range(10):
+        loss = sum((net(x) - y) ** 2 for x, y in zip(points, targets))
+        out = torch.tensor(points, dtype=torch.float64)
+        for w, b in theirs:
+            out = out @ w.T + b
+            out = out if w is theirs[-1][0] else out.tanh()
+        reference = ((out[:, 0] - torch.tensor(targets)) ** 2).sum()
+        for p in net.parameters():
+            p.grad = 0
+        loss.backward()
+        grads = torch.autograd.grad(reference, leaves)
+        assert loss.data == pytest.approx(reference.item(), rel=1e-9)
+        for p in net.parameters():
+            p.data += -0.05 * p.grad
+        for t, g in zip(leaves, grads):
+            t.data -= 0.05 * g
+    flat = [x for (w, b) in theirs for row, c in zip(w.tolist(), b.tolist()) for x in (*row, c)]
+    assert [p.data for p in net.parameters()] == pytest.approx(flat, rel=1e-9)
+
+
+def test_batches_with_regularization_and_a_running_mean(mg):
+    random.seed(2)
+    net, mean = mg.MLP(2, [3, 1]), mg.Value(0.0)
+    before = [p.data for p in net.parameters()]
+    for batch in [(0.1, 0.7), (0.3, -0.2)], [(0.5, 0.5), (-1.0, 0.25)]:
+        losses = [(1 + -score).relu() for score in map(net, batch)]
+        loss = sum(losses, mg.Value(0.0)) / 2 + 1e-4 * sum(p * p for p in net.parameters())
+        mean = mean * 0.9 + loss.data  # a new leaf: the graph before is not in it
+        loss.backward()  # and gradients add up over the batches
+    grads = [p.grad for p in net.parameters()]
+    net.zero_grad()
+    total = sum(sum((1 - net(x)).relu() for x in batch) / 2 for batch in (
+        [(0.1, 0.7), (0.3, -0.2)], [(0.5, 0.5), (-1.0, 0.25)]))
+    (total + 2e-4 * sum(p ** 2 for p in net.parameters())).backward()
+    assert grads == pytest.approx([p.grad for p in net.parameters()], rel=1e-12, abs=1e-15)
+    assert before == [p.data for p in net.parameters()] and len(mean._prev) == 2
+
+
+def test_a_convolution_and_a_recurrence(mg):
+    signal, kernel = [1.0, -2.0, 0.5, 3.0, -1.0], [0.25, -0.5, 1.0]
+    ours, theirs = [*map(mg.Value, kernel)], tensor(kernel)
+    h, state = mg.Value(0.0), tensor(0.0)
+    for i in range(3):
+        h = (sum(k * x for k, x in zip(ours, signal[i:])) + h * 0.5).tanh()
+    windows = torch.nn.functional.conv1d(torch.tensor(signal, dtype=torch.float64)[None, None],
+                                         theirs[None, None])[0, 0]
+    for x in windows:
+        state = (x + state * 0.5).tanh()
+    h.backward()
+    state.backward()
+    assert [k.grad for k in ours] == pytest.approx(theirs.grad.tolist(), rel=1e-12)
+
+
+def test_newtons_method_and_a_numerical_check(mg):
+    def f(x):
+        return x ** 3 - 2 * x - 5
+
+    x = mg.Value(2.0)
+    for _ in range(6):
+        x.grad = 0.0
+        y = f(x)
+        y.backward()
+        assert (f(x.data + 1e-6) - f(x.data - 1e-6)) / 2e-6 == pytest.approx(x.grad, rel=1e-8)
+        x.data -= y.data / x.grad
+    assert x.data == pytest.approx(2.0945514815423265, rel=1e-15)
+
+
+def test_a_loss_with_a_rule_reads_what_it_likes_when_it_is_called(mg):
+    scale = {'loss': 1.0}
+
+    def scaled(x):
+        out = mg.Value(x.data, (x,), 'scaled')
+
+        def _backward():
+            x.grad += out.grad * scale['loss']
+        out._backward = _backward
+        return out
+
+    a = mg.Value(3.0)
+    loss = scaled(a * a)
+    for factor in 1.0, 128.0:
+        scale['loss'] = factor
+        a.grad = 0.0
+        loss.backward()
+        assert a.grad == 6.0 * factor
