@@ -4,8 +4,9 @@
     pypy3 test/elsewhere.py read results
 
 Both run the programs that the first one made. C libraries differ in `exp`, `log`, `tanh` and `**`,
-by so little as `close` allows. These are compared where they happen, and replaced by the first
-one's, so that all else is compared to the bit: every number, local derivative and gradient.
+and so in `sigmoid`, by so little as `close` allows. These are compared where they happen, and
+replaced by the first one's, so that all else is compared to the bit: every number, local derivative
+and gradient.
 """
 import math
 import pickle
@@ -44,7 +45,7 @@ def replay(program, there):
         if isinstance(step, str) or not close(program[i][0], here, step):
             raise AssertionError(f'{here} for {step}')
         data, *slopes = map(float.fromhex, step)
-        return engine.node(data, v._op, *sum(zip(v._prev, slopes), ()))
+        return engine.Value(data, v._prev, v._op, slopes=slopes)
 
     here = run(program, engine, settle)
     for step, x, y in zip(program, here['steps'], there['steps']):

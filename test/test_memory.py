@@ -395,7 +395,7 @@ def test_a_finalizer_may_wait_for_another(mg, at_once):
 
 def test_rules_in_threads(mg, at_once):
     def graph(x):
-        for i in range(50):
+        for _ in range(50):
             x = mg.Value(0.0, (ruled(mg, x) * 0.5, x), 'own', slopes=(1.0, 0.5))
             x.last = Last(lambda: time.sleep(0))  # to another thread
         return x
