@@ -7,6 +7,7 @@ import math
 import operator
 import pickle
 import random
+import re
 import signal
 import threading
 import weakref
@@ -31,22 +32,29 @@ METHODS = {'-a': '__neg__', ' - ': '__sub__', '2 - ': '__rsub__', ' / ': '__true
            **{f'{name}(': name for name in FLOATS}}
 
 
-def check(mg, code, gradients=True, **numbers):
+def expect(came, expected, what):
+    if came != pytest.approx(expected, rel=1e-6):
+        pytest.fail(f'{what} came out as {came}, and not as {expected:.6g}', pytrace=False)
+
+
+def check(mg, code, hint='', gradients=True, **numbers):
     """An expression and its gradients, beside what plain floats give when they are nudged."""
     # + and * are asked of every engine.
     need(mg, *(method for sign, method in METHODS.items() if sign in code))
+    numbers = {name: x for name, x in numbers.items() if name in re.findall(r'\w+', code)}
 
     def floats(**nudged):
         return eval(code, {}, {**FLOATS, **numbers, **nudged})
 
     values = {name: mg.Value(x) for name, x in numbers.items()}
     out = eval(code, {}, {**FUNCTIONS, **values})
-    assert out.data == pytest.approx(floats(), rel=1e-14), f'the number of {code}'
+    expect(out.data, floats(), f'where {numbers}: {code}')
     if gradients:
         out.backward()
         for name, x in numbers.items():
             slope = (floats(**{name: x + 1e-6}) - floats(**{name: x - 1e-6})) / 2e-6
-            assert values[name].grad == pytest.approx(slope, rel=1e-6), f'd({code})/d{name}'
+            expect(values[name].grad, slope,
+                   f'where {numbers}: the gradient of {name} in {code}{hint}')
 
 
 BASIC = ['a + b', 'a * b', 'a - b', 'a / b', 'a ** 2', '-a * b']
@@ -61,21 +69,20 @@ def test_a_number(mg, code):
 @pytest.mark.yours(2)
 @pytest.mark.parametrize('code', BASIC)
 def test_one_gradient(mg, code):
-    check(mg, code, **({'a': -4.0, 'b': 2.0} if 'b' in code else {'a': -4.0}))
+    check(mg, code, a=-4.0, b=2.0)
 
 
 @pytest.mark.yours(3)
 @pytest.mark.parametrize('code', ['a + a', 'a * a', 'a * b + a', 'a * b * a * b'])
 def test_a_value_used_twice_adds_up(mg, code):
-    check(mg, code, **({'a': 3.0, 'b': -5.0} if 'b' in code else {'a': 3.0}))
+    check(mg, code, ' (a value that is used twice gets both: += for =)', a=3.0, b=-5.0)
 
 
 @pytest.mark.yours(4)
 @pytest.mark.parametrize('code', [
     '(c := a * b) * (c + a)', '((c := a * b) + a) * c', '(c := a + b) + (c * a) * (c * b)'])
 def test_a_diamond_goes_back_in_the_right_order(mg, code):
-    # c has its whole gradient, from both ways up, before it hands it on.
-    check(mg, code, a=3.0, b=-5.0)
+    check(mg, code, ' (c needs all of its own gradient before it hands it on)', a=3.0, b=-5.0)
 
 
 @pytest.mark.yours(6)
@@ -100,7 +107,8 @@ def test_gradients_of_two_losses_add_up(mg):
     (a * b).backward()
     assert (a.grad, b.grad) == (-3.0, 2.0)
     (a * a + b).backward()
-    assert (a.grad, b.grad) == (-3.0 + 4.0, 2.0 + 1.0), 'each call of backward() adds to the leaves'
+    expect(a.grad, -3.0 + 4.0, "a's gradient in (a * b).backward(); (a * a + b).backward()")
+    expect(b.grad, 2.0 + 1.0, "b's gradient in (a * b).backward(); (a * a + b).backward()")
 
 
 @pytest.mark.yours(9)
@@ -418,18 +426,12 @@ def test_a_value_is_what_its_constructor_says(mg):
     out.backward()
     assert (a.grad, b.grad) == (5.0, 2.0)
     assert mg.Value(2.0, _op='input')._op == 'input' and mg.Value(2.0, (), 'input')._prev == ()
-    assert mg.Value(1.0, (a, a, b, a), slopes=[1, 2, 3, 4])._prev == (a, a, b, a)
+    many = mg.Value(1.0, (a, a, b) * 300, slopes=range(900))
+    assert many._prev == (a, a, b) * 300 and many._slopes == (*range(900),)
     assert {*mg.Value(1.0, {a, b})._prev} == {*mg.Value(1.0, (v for v in (a, b)))._prev} == {a, b}
     silent = mg.Value(1.0, (a,), 'silent')  # it has no slopes, and hands nothing on
     silent.backward()
     assert (silent._slopes, a.grad) == ((), 5.0)
-
-
-def test_a_sum_of_many_operands(mg):
-    leaves = [mg.Value(i) for i in range(1000)]
-    out = mg.Value(0.0, leaves, 'sum', slopes=range(1000)) * 2.0
-    out.backward()
-    assert [v.grad for v in leaves] == [2.0 * i for i in range(1000)]
 
 
 @pytest.mark.parametrize('args, names, error', [
@@ -554,31 +556,6 @@ def test_subclasses(mg):
     assert weakref.ref(p)() is p
 
 
-def test_a_subclass_with_operands(mg):
-    class Dot(mg.Value):
-        def __init__(self, left, right):
-            super().__init__(sum(x.data * y.data for x, y in zip(left, right)), (*left, *right),
-                             'dot', slopes=[x.data for x in (*right, *left)])
-            self.size = len(left)
-
-    class Lecture(mg.Value):  # hands on what the constructor of 2020 takes
-        def __init__(self, data, _children=(), _op=''):
-            super().__init__(data, _children, _op)
-            self.tanh_used = _op == 'tanh'
-
-        def _backward(self):
-            for x in self._prev:
-                x.grad += (1 - self.data ** 2) * self.grad
-
-    a, b, c, d = (mg.Value(x) for x in (1.0, 2.0, 3.0, 4.0))
-    dot = Dot([a, b], [c, d])
-    out = Lecture(math.tanh(dot.data / 20), (dot / 20,), 'tanh') + dot
-    (out * 2.0).backward()
-    slope = 2.0 * (1.0 + (1.0 - math.tanh(0.55) ** 2) / 20)
-    assert [v.grad for v in (a, b, c, d)] == pytest.approx([slope * x for x in (3, 4, 1, 2)])
-    assert (dot.size, out._prev[0].tanh_used, out._prev[0]._prev[0]._prev[0]) == (2, True, dot)
-
-
 def test_graphs_go_by_identity(mg):
     class Same(mg.Value):
         def __eq__(self, other):
@@ -625,34 +602,6 @@ def test_a_class_says_how_it_is_made(mg):
 
 
 # An operation of one's own, as in the lecture
-
-def own_tanh(mg, x):
-    t = (math.exp(2 * x.data) - 1) / (math.exp(2 * x.data) + 1)
-    out = mg.Value(t, (x,), 'tanh')
-
-    def _backward():
-        x.grad += (1 - t ** 2) * out.grad
-
-    out._backward = _backward
-    return out
-
-
-def test_the_lectures_way(mg):
-    a, b = mg.Value(0.5), mg.Value(-0.25)
-    for tanh in (lambda x: own_tanh(mg, x)), mg.Value.tanh:
-        a.grad = b.grad = 0.0
-        c = tanh(a * b)
-        d = c * tanh(c + a)
-        d.backward()
-        d.backward()  # no gradient but a leaf's is added up
-        expected = a.grad, b.grad
-    assert expected == pytest.approx((a.grad, b.grad), rel=1e-14)
-    out = own_tanh(mg, a)
-    out.grad = 2.0
-    a.grad = 0.0
-    assert out._backward() is None  # by hand
-    assert a.grad == pytest.approx(2.0 * (1 - math.tanh(0.5) ** 2))
-
 
 def test_a_function_assigned_to_any_value(mg):
     leaf, calls = mg.Value(2.0), []
@@ -742,14 +691,6 @@ def test_a_rule_that_drops_the_graph_or_starts_a_thread(mg):
     x.grad = 0.0
     (out + 1.0).backward()
     assert (x.grad, shared.grad) == (12.0, 3.0)
-
-
-def test_a_deep_graph_of_rules(mg):
-    x = v = mg.Value(1.0)
-    for _ in range(20_000):
-        v = own_tanh(mg, v) + mg.Value(1.0, (v,), 'twice', slopes=(2.0,))
-    v.backward()
-    assert x.grad > 1e300
 
 
 # sumprod
@@ -876,27 +817,6 @@ else:
 def test_written_by_one_engine_and_read_by_the_other(mg, protocol):
     other = load(not mg.pure) or pytest.skip('the compiled engine has not been built')
     python(other, PICKLED, stdin=python(mg, PICKLED, protocol))
-
-
-@pytest.mark.parametrize('clone', ['copy', 'deepcopy'])
-def test_a_copy_of_an_instance_of_a_subclass(mg, clone):
-    class Slots(mg.Value):
-        __slots__ = ('rate',)
-
-    class State(Slots):
-        def __getstate__(self):
-            return 'state'
-
-        def __setstate__(self, state):
-            self.rate = state
-
-    for cls, rate in (Slots, 0.1), (State, 'state'):
-        v = cls(2.5, (mg.Value(1.0),), label='v')
-        v.rate, v.m = 0.1, 'm'
-        v.backward()
-        twin = COPIES[clone](v)
-        assert (type(twin), twin.data, twin.grad, twin._prev) == (cls, 2.5, 1.0, ())
-        assert twin.rate == rate and vars(twin) == ({'label': 'v', 'm': 'm'} if rate == 0.1 else {})
 
 
 def test_the_state_is_the_own_attributes(mg):
