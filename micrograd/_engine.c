@@ -5,7 +5,8 @@
    garbage collector, which a graph does not need: operands are older than the node that they go
    into, so there is no cycle, and reference counts free everything. (Own attributes can make a
    cycle through such a node. It stays in memory.) What the constructor makes with operands, and
-   every instance of a subclass, may be part of a closure's cycle, and so has a header.
+   every instance of a subclass, may be part of a closure's cycle, and so has a header; and what is
+   made of such a node has one, lest it hides the cycles below it from the collector.
 
    Where Python's floats raise an exception, this file calls them, to raise the same one. */
 
@@ -32,9 +33,12 @@ typedef struct Value {
         double grad;
         struct Value *next; /* on the path of backward(), and among the dead */
     };
-    uintptr_t op;          /* the operation's name, a str or 0, and the bits below */
+    uintptr_t op;          /* the operation: a number below, or else its name; and three bits */
     double da, db;         /* the slopes */
     double data;
+#if PY_VERSION_HEX >= 0x030E0000
+    void *later;           /* Python writes 16 bytes before the next node, to put its death off */
+#endif
     PyObject *own;         /* the __dict__ of own attributes, or NULL */
 } Value;
 
@@ -44,10 +48,10 @@ typedef struct Many {
     struct {Value *x; double slope;} edge[];
 } Many;
 
-enum {VISITED = 1, HEADER = 2, MANY = 4, BITS = 7};  /* HEADER: the collector's, before it */
+enum {VISITED = 1, BARE = 2, MANY = 4, BITS = 7};  /* BARE: without the collector's header */
 enum {NO_OP, ADD, SUB, MUL, DIV, POW, POWER_OF, NEG, RELU, EXP, LOG, TANH, SIGMOID, LABEL, BACKWARD,
       NAMES};
-static PyObject *names[NAMES];    /* of operations and attributes */
+static PyObject *names[NAMES];    /* of operations and attributes: kept for ever, so not counted */
 static PyTypeObject *Value_Type;
 static PyObject *Real;            /* numbers.Real */
 static PyObject *step_method;     /* what Value has as _backward, unless somebody replaces it */
@@ -59,7 +63,8 @@ static inline Value *operand_of(const Value *v, Py_ssize_t i)
     return i == 0 ? v->a : i == 1 ? v->b : NULL;
 }
 
-#define NAME(v) ((PyObject *)((v)->op & ~(uintptr_t)BITS))
+#define OP(number) ((uintptr_t)(number) << 3)
+#define NAME(v) ((v)->op < OP(NAMES) ? NULL : (PyObject *)((v)->op & ~(uintptr_t)BITS))
 #define NEW_REF(v) ((Value *)Py_NewRef((PyObject *)(v)))
 #define IS_PLAIN(x) Py_IS_TYPE(x, Value_Type)  /* a Value, of no subclass */
 #define MARK(v, bit) ((v)->op |= (uintptr_t)bit)
@@ -82,11 +87,12 @@ typedef struct Page {
     struct Page *before, *after;  /* in one of the two rings below, unless it is fuller */
     void *block;                  /* what the system gave, twice as large, to find a PAGE in */
     int used;                     /* nodes that live, or are next in turn */
+    void *later[2];               /* as in a Value */
     Value nodes[];
 } Page;
 enum {NODES = (PAGE - sizeof(Page)) / sizeof(Value), KEEP = 16};
 
-static Page empty = {&empty, &empty, NULL, 0}, half = {&half, &half, NULL, 0};
+static Page empty = {&empty, &empty, NULL, 0, {0}}, half = {&half, &half, NULL, 0, {0}};
 static Page *page;         /* the one that is being filled, */
 static Value *next, *end;  /* from where to where */
 static int keep = KEEP, spare, idle, missed, taken;
@@ -195,15 +201,20 @@ static PyObject fresh;  /* the head of a new plain Value */
 #define INIT(v) (*(PyObject *)(v) = fresh, Py_INCREF(Value_Type))
 #endif
 
-/* A new node, or NULL and MemoryError. The references to a and b become its own, either way. */
-static PyObject *make(double data, PyObject *op, Value *a, double da, Value *b, double db)
+/* A node that may be part of a cycle, and so is known to the collector. */
+#define IS_TRACKED(x) ((x) && !((x)->op & BARE) && (x)->a)
+
+/* A new node, or NULL and MemoryError. The references to a and b become its own, either way. If one
+   is tracked, the collector may run first, and any Python code with it. */
+static inline PyObject *make(double data, int op, Value *a, double da, Value *b, double db)
 {
-    Value *out = take();
+    int tracked = IS_TRACKED(a) || IS_TRACKED(b);
+    Value *out = tracked ? (Value *)Value_Type->tp_alloc(Value_Type, 0) : take();
     if (!out) return Py_XDECREF(a), Py_XDECREF(b), PyErr_NoMemory();
-    INIT(out);
+    if (!tracked) INIT(out);
     out->data = data;
     out->grad = 0.0;
-    out->op = (uintptr_t)Py_XNewRef(op);
+    out->op = OP(op) | (tracked ? 0 : BARE);
     out->a = a;
     out->da = da;
     out->b = b;
@@ -249,7 +260,7 @@ static inline Value *operand(PyObject *x)
     double data;
     if (IS_VALUE(x)) return NEW_REF(x);
     return is_number(x) <= 0 || to_double(x, &data) ? NULL
-        : (Value *)make(data, NULL, NULL, 0.0, NULL, 0.0);
+        : (Value *)make(data, NO_OP, NULL, 0.0, NULL, 0.0);
 }
 
 static PyObject *not_implemented(void)
@@ -260,7 +271,7 @@ static PyObject *not_implemented(void)
 /* What a rule computes: the number and the slopes. */
 typedef struct {double out, da, db;} Step;
 
-static inline PyObject *apply(int (*rule)(double, double, Step *), PyObject *op,
+static inline PyObject *apply(int (*rule)(double, double, Step *), int op,
                               PyObject *x, PyObject *y)
 {
     Step s;
@@ -338,7 +349,7 @@ static PyObject *reflected(const char *method, PyObject *x, PyObject *y)
 #define OPERATOR(f, slot, method, rule, op)                                                  \
     static PyObject *f(PyObject *x, PyObject *y)                                             \
     {                                                                                        \
-        return IN_USE(slot, f) || IS_VALUE(x) ? apply(rule, names[op], x, y)                 \
+        return IN_USE(slot, f) || IS_VALUE(x) ? apply(rule, op, x, y)                        \
                                               : reflected(method, x, y);                     \
     }
 OPERATOR(value_add, nb_add, "__add__", add, ADD)
@@ -352,14 +363,14 @@ static PyObject *value_pow(PyObject *x, PyObject *y, PyObject *modulo)
     double k;
     if (modulo != Py_None) Py_RETURN_NOTIMPLEMENTED;
     if (!IN_USE(nb_power, value_pow) && !IS_VALUE(x)) return reflected("__pow__", x, y);
-    if (IS_VALUE(y)) return apply(power, names[POW], x, y);
+    if (IS_VALUE(y)) return apply(power, POW, x, y);
     if (is_number(y) <= 0 || to_double(y, &k)) return not_implemented();
     if (power_of(((Value *)x)->data, k, &s)) return NULL;
-    return make(s.out, names[POWER_OF], NEW_REF(x), s.da, NULL, k);  /* k is for get_op */
+    return make(s.out, POWER_OF, NEW_REF(x), s.da, NULL, k);  /* k is for get_op */
 }
 
 /* A node of one operand. */
-#define MAKE_1(data, op, a, da) make(data, names[op], NEW_REF(a), da, NULL, 0.0)
+#define MAKE_1(data, op, a, da) make(data, op, NEW_REF(a), da, NULL, 0.0)
 
 static PyObject *value_neg(Value *v) { return MAKE_1(-v->data, NEG, v, -1.0); }
 
@@ -397,7 +408,7 @@ static PyObject *value_sigmoid(Value *self, PyObject *Py_UNUSED(none))
 
 /* The order of backward(): a list whose blocks lie in the nodes' memory, which has room. A block's
    second word is where a node has its type, and is not NULL either. */
-enum {ENTRIES = sizeof(Value) / sizeof(void *) - 1};
+enum {ENTRIES = offsetof(Value, data) / sizeof(void *)};
 typedef struct Order {struct Order *before; Value *v[ENTRIES];} Order;
 
 static inline int append(Order **order, int *n, Value *v)
@@ -411,18 +422,6 @@ static inline int append(Order **order, int *n, Value *v)
     }
     (*order)->v[(*n)++] = v;
     return 0;
-}
-
-static inline Value *pop(Order **order, int *n)
-{
-    Order *block = *order;
-    Value *v = block->v[--*n];
-    if (!*n) {
-        *order = block->before;
-        *n = ENTRIES;
-        give((Value *)block);
-    }
-    return v;
 }
 
 /* Whether v has a _backward of its own, or of its class: a subclass, or Value with another one.
@@ -439,22 +438,24 @@ static int is_special(const Value *v)
 }
 
 /* The next operand of v that the walk has to see. A plain leaf has nothing to hand on. */
-static inline Value *unseen(Value *v, int leaves)
+static inline Value *unseen(Value *v, int all)
 {
-    Py_ssize_t none = 0, *i = v->op & MANY ? &v->many->seen : &none;
-    for (Value *x; (x = operand_of(v, *i)); ++*i)
-        if (!(x->op & VISITED) && (x->a || x->own || x->op & HEADER || leaves)) return x;
+#define IS_UNSEEN(x) (((x)->op & (VISITED | BARE)) == BARE ? (x)->a || (x)->own || all \
+                                                           : !((x)->op & VISITED))
+    if (!(v->op & MANY)) return IS_UNSEEN(v->a) ? v->a : v->b && IS_UNSEEN(v->b) ? v->b : NULL;
+    for (Many *many = v->many; many->seen < many->size; many->seen++)
+        if (IS_UNSEEN(many->edge[many->seen].x)) return many->edge[many->seen].x;
     return NULL;
 }
 
 /* Put the graph in topological order, operands first, and set gradients to 0, but the leaves'.
    Returns 0; or, unless all are wanted, 1 at the first special node; or -1 without memory. */
-static int walk(Value *self, int all, Order **order, int *n)
+static inline int walk(Value *self, int all, Order **order, int *n)
 {
     Value *v = NULL, *x = self;  /* v: where the path has come to, from v->next */
     int status;
     for (;;) {
-        status = !all && (x->own || x->op & HEADER) && is_special(x);
+        status = !all && (x->own || !(x->op & BARE)) && is_special(x);
         if (status) break;
         MARK(x, VISITED);
         if (x->a) {
@@ -499,28 +500,44 @@ static inline void chain(const Value *v)
     if (v->b) v->b->grad += v->db * v->grad;
 }
 
+/* Take the marks and the order away, from its end; and do a step at every node, or list them. */
+static inline int finish(Order *order, int n, PyObject *list, int step)
+{
+    int error = 0;
+    while (order) {
+        Order *block = order;
+        while (n) {
+            Value *v = block->v[--n];
+            UNMARK(v, VISITED);
+            if (step) chain(v);
+            if (list && !error) error = PyList_Append(list, (PyObject *)v);
+        }
+        n = ENTRIES;
+        order = block->before;
+        give((Value *)block);
+    }
+    return error;
+}
+
 static PyObject *value_backward(Value *self, PyObject *Py_UNUSED(none))
 {
     Order *order = NULL;
-    int n = 0, all = is_special(self), status = walk(self, all, &order, &n);
+    PyObject *list = NULL;  /* of all nodes, if Python code can be called for one */
+    int n = 0, status = is_special(self) ? 1 : walk(self, 0, &order, &n);
     if (status > 0) {
-        while (order) UNMARK(pop(&order, &n), VISITED);
-        all = 1;  /* again, for Python code can now be called for every node, */
-        status = walk(self, all, &order, &n);
+        finish(order, n, NULL, 0);
+        order = NULL;
+        n = 0;
+        list = PyList_New(0);  /* the collector may run */
+        status = list ? walk(self, 1, &order, &n) : -1;
     }
-    PyObject *list = all ? PyList_New(0) : NULL;  /* which must stay, and without marks */
-    if (!status) self->grad += 1.0;
-    while (order) {
-        Value *v = pop(&order, &n);
-        UNMARK(v, VISITED);
-        if (!status && !all) chain(v);
-        else if (!status && list) status = PyList_Append(list, (PyObject *)v);
-    }
-    if (status || (all && !list)) {
+    if (!status && !list) self->grad += 1.0;
+    if (finish(order, n, list, !status && !list) || status) {
         Py_XDECREF(list);
         return PyErr_NoMemory();
     }
-    for (Py_ssize_t i = 0; all && !status && i < PyList_GET_SIZE(list); i++) {
+    if (list) self->grad += 1.0;
+    for (Py_ssize_t i = 0; list && !status && i < PyList_GET_SIZE(list); i++) {
         Value *v = (Value *)PyList_GET_ITEM(list, i);
         if (!is_special(v)) chain(v);
         else {
@@ -541,7 +558,7 @@ static PyObject *value__backward(Value *v, PyObject *Py_UNUSED(x)) { chain(v); P
 static inline void let_go(Value *x, Value **dead)
 {
     if (Py_REFCNT(x) == 1 && IS_PLAIN(x)) {
-        if (x->op & HEADER) PyObject_GC_UnTrack(x);
+        if (!(x->op & BARE)) PyObject_GC_UnTrack(x);
         x->next = *dead;
         *dead = x;
     }
@@ -550,9 +567,13 @@ static inline void let_go(Value *x, Value **dead)
 
 static inline void let_go_of_operands(Value *v, Value **dead)
 {
-    Value *x;
-    for (Py_ssize_t i = 0; (x = operand_of(v, i)); i++) let_go(x, dead);
-    if (v->op & MANY) PyMem_Free(v->many);
+    if (v->op & MANY) {
+        for (Py_ssize_t i = 0; i < v->many->size; i++) let_go(v->many->edge[i].x, dead);
+        PyMem_Free(v->many);
+        return;
+    }
+    if (v->a) let_go(v->a, dead);
+    if (v->b) let_go(v->b, dead);
 }
 
 /* However deep a graph, no recursion: an operand that nobody else holds waits on the list, which
@@ -560,7 +581,7 @@ static inline void let_go_of_operands(Value *v, Value **dead)
 static void value_dealloc(Value *self)
 {
     Value *dead = NULL;
-    if (self->op & HEADER) PyObject_GC_UnTrack(self);
+    if (!(self->op & BARE)) PyObject_GC_UnTrack(self);
     for (int listed = 0; self; listed = 1, self = dead) {
         if (listed) dead = self->next;
         let_go_of_operands(self, &dead);
@@ -572,8 +593,8 @@ static void value_dealloc(Value *self)
         }
         PyTypeObject *type = Py_TYPE(self);
         PyObject *name = NAME(self), *own = self->own;
-        if (self->op & HEADER) type->tp_free(self);
-        else give(self);
+        if (self->op & BARE) give(self);
+        else type->tp_free(self);
         Py_XDECREF(own);
         Py_XDECREF(name);
         Py_DECREF(type);
@@ -594,7 +615,7 @@ static int value_traverse(Value *self, visitproc visit, void *arg)
 static int value_clear(Value *self) { Py_CLEAR(self->own); return 0; }
 
 /* tp_is_gc: the collector asks every object of a type that has some with a header. */
-static int has_header(PyObject *self) { return (((Value *)self)->op & HEADER) != 0; }
+static int has_header(PyObject *self) { return !(((Value *)self)->op & BARE); }
 
 static PyObject *get_number(PyObject *self, void *offset)
 {
@@ -609,41 +630,51 @@ static int set_number(PyObject *self, PyObject *x, void *offset)
 
 static PyObject *get_op(Value *self, void *Py_UNUSED(closure))
 {
-    PyObject *name = NAME(self);
-    if (name != names[POWER_OF]) return Py_NewRef(name ? name : names[NO_OP]);
+    if (NAME(self)) return Py_NewRef(NAME(self));
+    if (self->op >> 3 != POWER_OF) return Py_NewRef(names[self->op >> 3]);
     char *k = PyOS_double_to_string(self->db, 'g', 6, 0, NULL);
-    name = k ? PyUnicode_FromFormat("**%s", k) : NULL;
+    PyObject *name = k ? PyUnicode_FromFormat("**%s", k) : NULL;
     PyMem_Free(k);
     return name;
 }
 
+/* A list first, as its items do not let the collector run, which could change what v is made of. */
+static PyObject *tuple_from(PyObject *list)
+{
+    PyObject *tuple = list && !PyErr_Occurred() ? PyList_AsTuple(list) : NULL;
+    Py_XDECREF(list);
+    return tuple;
+}
+
 static PyObject *get_prev(Value *self, void *Py_UNUSED(closure))
 {
-    if (!(self->op & MANY)) return PyTuple_Pack(self->b ? 2 : self->a ? 1 : 0, self->a, self->b);
-    PyObject *prev = PyTuple_New(self->many->size);
-    for (Py_ssize_t i = 0; prev && i < self->many->size; i++)
-        PyTuple_SET_ITEM(prev, i, Py_NewRef((PyObject *)self->many->edge[i].x));
-    return prev;
+    PyObject *list = PyList_New(0);
+    Value *x;
+    for (Py_ssize_t i = 0; list && (x = operand_of(self, i)); i++)
+        if (PyList_Append(list, (PyObject *)x)) break;
+    return tuple_from(list);
 }
 
 static PyObject *get_slopes(Value *self, void *Py_UNUSED(closure))
 {
-    if (!(self->op & MANY))
-        return Py_BuildValue(self->b ? "(dd)" : self->a ? "(d)" : "()", self->da, self->db);
-    PyObject *slopes = PyTuple_New(self->many->slopes);
-    for (Py_ssize_t i = 0; slopes && i < self->many->slopes; i++)
-        PyTuple_SET_ITEM(slopes, i, PyFloat_FromDouble(self->many->edge[i].slope));
-    if (PyErr_Occurred()) Py_CLEAR(slopes);
-    return slopes;
+    PyObject *list = PyList_New(0), *slope = NULL;
+    Py_ssize_t size = self->op & MANY ? self->many->slopes : self->b ? 2 : self->a ? 1 : 0;
+    for (Py_ssize_t i = 0; list && i < size; i++) {
+        slope = PyFloat_FromDouble(self->op & MANY ? self->many->edge[i].slope
+                                   : i ? self->db : self->da);
+        if (!slope || PyList_Append(list, slope)) i = size;
+        Py_XDECREF(slope);
+    }
+    return tuple_from(list);
 }
 
 static PyObject *value_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw))
 {
-    PyObject *none = PyTuple_New(0);  /* object refuses arguments, and abstract classes */
-    PyObject *self = none ? PyBaseObject_Type.tp_new(type, none, NULL) : NULL;
+    if (!(type->tp_flags & Py_TPFLAGS_IS_ABSTRACT)) return type->tp_alloc(type, 0);
+    PyObject *none = PyTuple_New(0);
+    if (none) PyBaseObject_Type.tp_new(type, none, NULL);  /* raises */
     Py_XDECREF(none);
-    if (self) ((Value *)self)->op = HEADER;
-    return self;
+    return NULL;
 }
 
 /* The operands and their slopes from two tuples, or NULL and an exception. */
@@ -684,7 +715,7 @@ static int value_init(PyObject *self, PyObject *args, PyObject *kw)
     slopes = good ? tuple_of(slopes) : NULL;
     if (slopes && (many = new_many(children, slopes))) {
         old = *v;  /* of an earlier __init__, or nothing */
-        v->op = (uintptr_t)Py_NewRef(op) | (old.op & HEADER) | (many->size ? MANY : 0);
+        v->op = (uintptr_t)Py_NewRef(op) | (old.op & BARE) | (many->size ? MANY : 0);
         v->many = many->size ? many : NULL;
         v->b = NULL;
         v->data = number;
@@ -710,28 +741,31 @@ static PyObject *value_call(PyObject *type, PyObject *const *args, size_t n, PyO
     double data;
     if (PyVectorcall_NARGS(n) == 1 && !keywords && Value_Type->tp_new == value_new
         && Value_Type->tp_init == value_init)
-        return real(args[0], &data) ? NULL : make(data, NULL, NULL, 0.0, NULL, 0.0);
+        return real(args[0], &data) ? NULL : make(data, NO_OP, NULL, 0.0, NULL, 0.0);
     PyObject *call = PyCFunction_New(&type_call, type), *out = NULL;
     if (call) out = PyObject_Vectorcall(call, args, n, keywords);
     Py_XDECREF(call);
     return out;
 }
 
-/* Whether s is a list or tuple of plain Values: then no Python code runs while it is read. */
+/* Whether s is a list or tuple of plain Values that lead to none with a header: then no Python code
+   runs while a node is made of them. */
 static int holds_values(PyObject *s)
 {
     getiterfunc iter = Py_TYPE(s)->tp_iter;
     if (iter != PyList_Type.tp_iter && iter != PyTuple_Type.tp_iter) return 0;
-    for (Py_ssize_t i = PySequence_Fast_GET_SIZE(s); i--;)
-        if (!IS_PLAIN(PySequence_Fast_GET_ITEM(s, i))) return 0;
+    for (Py_ssize_t i = PySequence_Fast_GET_SIZE(s); i--;) {
+        Value *v = (Value *)PySequence_Fast_GET_ITEM(s, i);
+        if (!IS_PLAIN(v) || IS_TRACKED(v)) return 0;
+    }
     return 1;
 }
 
 static PyObject *engine_sumprod(PyObject *module, PyObject *const *args, Py_ssize_t n)
 {
-    PyObject *p = args[0], *q = n == 3 ? args[1] : NULL, *out = n == 3 ? args[2] : NULL;
-    if (!out || !IS_PLAIN(out) || !IN_USE(nb_multiply, value_mul) || !IN_USE(nb_add, value_add)
-        || !holds_values(p) || !holds_values(q)
+    PyObject *p = n == 3 ? args[0] : NULL, *q = p ? args[1] : NULL, *out = p ? args[2] : NULL;
+    if (!out || !IS_PLAIN(out) || IS_TRACKED((Value *)out) || !IN_USE(nb_multiply, value_mul)
+        || !IN_USE(nb_add, value_add) || !holds_values(p) || !holds_values(q)
         || PySequence_Fast_GET_SIZE(p) != PySequence_Fast_GET_SIZE(q)) {
         PyObject *pure = PyObject_GetAttrString(module, "pure_sumprod");  /* engine.py's */
         out = pure ? PyObject_Vectorcall(pure, args, (size_t)n, NULL) : NULL;
@@ -742,9 +776,9 @@ static PyObject *engine_sumprod(PyObject *module, PyObject *const *args, Py_ssiz
     for (Py_ssize_t i = 0; out && i < PySequence_Fast_GET_SIZE(p); i++) {
         Value *x = (Value *)PySequence_Fast_GET_ITEM(p, i);
         Value *y = (Value *)PySequence_Fast_GET_ITEM(q, i), *last = (Value *)out;
-        Value *xy = (Value *)make(x->data * y->data, names[MUL], NEW_REF(x), y->data,
+        Value *xy = (Value *)make(x->data * y->data, MUL, NEW_REF(x), y->data,
                                   NEW_REF(y), x->data);
-        if (xy) out = make(last->data + xy->data, names[ADD], last, 1.0, xy, 1.0);
+        if (xy) out = make(last->data + xy->data, ADD, last, 1.0, xy, 1.0);
         else Py_CLEAR(out);
     }
     return out;

@@ -47,8 +47,6 @@ class Value:
     __slots__ = ('data', 'grad', '_prev', '_op', '_slopes', '__dict__')
     label = ''
 
-    def __new__(cls, *args, **kwargs): return object.__new__(cls)  # for super().__new__(cls, data)
-
     def __init__(self, data, _children=(), _op='', label='', slopes=()):
         _set(self, 'data', float(_only(data, NUMBER)))
         _set(self, 'grad', 0.0)  # d(root)/d(self), after root.backward()
@@ -137,6 +135,8 @@ class Value:
         """One step of the chain rule, from this node to its operands."""
         for x, slope in zip(self._prev, self._slopes):
             _set(x, 'grad', x.grad + slope * self.grad)
+
+    __new__ = (lambda cls, *_, **__: object.__new__(cls)).__call__  # help() shows __init__, then
 
     def __repr__(self): return f'Value(data={self.data}, grad={self.grad})'
 
