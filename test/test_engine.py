@@ -2,6 +2,7 @@
 
 First what every engine does, also one of your own: `python -m pytest --engine my_engine.py`.
 """
+import contextlib
 import copy
 import math
 import operator
@@ -9,7 +10,6 @@ import pickle
 import random
 import re
 import signal
-import threading
 import weakref
 from abc import ABC, abstractmethod
 from decimal import Decimal, localcontext
@@ -235,15 +235,10 @@ def test_a_plain_number_becomes_a_leaf(mg, op):
 
 
 @pytest.mark.parametrize('x, k, data, slope', [
-    (0.0, 0, 1.0, 0.0), (0.0, 0.5, 0.0, inf), (0.0, 1, 0.0, 1.0), (0.0, 2, 0.0, 0.0),
-    (-0.0, 0.5, 0.0, inf), (-3.0, 2, 9.0, -6.0), (-2.0, -3, -0.125, -3 / 16),
-    (2.0, 0, 1.0, 0.0), (inf, 0, 1.0, 0.0), (nan, 0, 1.0, 0.0), (1.0, inf, 1.0, inf),
+    (0.0, 0.5, 0.0, inf), (0.0, 0, 1.0, 0.0), (0.0, 1, 0.0, 1.0), (-0.0, 2**-53, 0.0, inf),
     # out of range: the limits, with their signs
-    (1e-200, -1, 1e200, -inf), (-1e-200, -1, -1e200, -inf),
-    (1e-150, -2, 1e300, -inf), (-1e-150, -2, 1e300, inf), (1e-300, 0.01, 1e-3, 1e295),
-    (5e-324, 1e-3, 5e-324 ** 1e-3, inf), (1e-250, -0.5, 1e125, -inf), (-0.0, 2**-53, 0.0, inf),
-    (inf, 2, inf, inf), (-inf, 2, inf, -inf), (-inf, 3, -inf, inf), (-inf, 0.5, inf, 0.0),
-])
+    (1e-200, -1, 1e200, -inf), (-1e-200, -1, -1e200, -inf), (-1e-150, -2, 1e300, inf),
+    (5e-324, 1e-3, 5e-324 ** 1e-3, inf), (-inf, 3, -inf, inf), (-inf, 0.5, inf, 0.0)])
 def test_power(mg, x, k, data, slope):
     base, exponent = mg.Value(x), mg.Value(k)
     for out in base ** k, base ** exponent, x ** exponent:
@@ -274,26 +269,18 @@ def test_sigmoid_at_both_ends(mg):
 
 
 @pytest.mark.parametrize('ours, floats', [
-    (lambda v: v(1) / v(0), lambda: 1.0 / 0.0),
-    (lambda v: 1 / v(0), lambda: 1.0 / 0.0),
-    (lambda v: v(nan) / -0.0, lambda: nan / -0.0),
-    (lambda v: v(0) ** -1, lambda: 0.0 ** -1.0),
-    (lambda v: 0 ** v(-1), lambda: 0.0 ** -1.0),
-    (lambda v: v(-0.0) ** v(-0.5), lambda: (-0.0) ** -0.5),
-    (lambda v: v(0).log(), lambda: math.log(0.0)),
+    (lambda v: v(1) / v(0), lambda: 1.0 / 0.0), (lambda v: 1 / v(0), lambda: 1.0 / 0.0),
+    (lambda v: v(0) ** -1, lambda: 0.0 ** -1.0), (lambda v: v(0).log(), lambda: math.log(0.0)),
     (lambda v: v(-inf).log(), lambda: math.log(-inf)),
     (lambda v: v(710).exp(), lambda: math.exp(710.0)),
-    (lambda v: v(10) ** 400, lambda: 10.0 ** 400.0),
     (lambda v: (-10) ** v(401), lambda: (-10.0) ** 401.0),
-    (lambda v: 10**400 * v(1), lambda: float(10**400)),
     (lambda v: v(10**400), lambda: float(10**400)),
-    (lambda v: v(-8) ** (1 / 3), 'a negative number to a fractional power'),
-    (lambda v: (-1e-300) ** v(-1.5), 'a negative number to a fractional power'),
-])
+    (lambda v: 10**400 * v(1), lambda: float(10**400)), (lambda v: v(-8) ** (1 / 3), None),
+    (lambda v: (-1e-300) ** v(-1.5), None)])
 def test_undefined_is_pythons_own_exception(mg, ours, floats):
     with pytest.raises((ArithmeticError, ValueError)) as expected:
-        if isinstance(floats, str):  # where Python would go on with a complex number
-            raise ValueError(floats)
+        if not floats:  # Python would go on with a complex number
+            raise ValueError('a negative number to a fractional power')
         floats()
     with pytest.raises(expected.type) as error:
         ours(mg.Value)
@@ -303,7 +290,6 @@ def test_undefined_is_pythons_own_exception(mg, ours, floats):
 # Numbers, and what is none
 
 class Own:
-    """A number of one's own."""
     def __init__(self, out):
         self.out = out
 
@@ -313,10 +299,7 @@ class Own:
         return self.out
 
 
-class OwnReal(Own):
-    pass
-
-
+OwnReal = type('OwnReal', (Own,), {})
 Real.register(OwnReal)
 NONE = [None, '1', b'1', 1j, [1.0], (1.0,), {}, object(), float, Decimal(1), Own(1.0),
         np.bool_(True), np.str_('1'), np.complex128(1), np.array(1.0), np.array([1.0]),
@@ -463,18 +446,13 @@ def test_what_changes_while_it_is_read(mg):
                 x.clear()
             return 2.0
 
-    v = mg.Value(3.0)
-    p, q, names = [v, v], [Meddler(None), mg.Value(5.0)], {}
+    p, q, names = [mg.Value(3.0)] * 2, [Meddler(None), mg.Value(5.0)], {}
     assert mg.sumprod(p, q, 1.0).data == 7.0
-    for key in 'data', 'slopes':
+    for data in 1.0, Meddler(None):
         p, q = [mg.Value(1.0) for _ in range(3)], [1.0, Meddler(None), 3.0]
-        names = {'data': 1.0, '_children': p, '_op': 'op' * 2, 'label': 'x' * 9, 'slopes': q}
-        names[key] = Meddler(None) if key == 'data' else q
-        try:
+        names = {'data': data, '_children': p, '_op': 'op' * 2, 'label': 'x' * 9, 'slopes': q}
+        with contextlib.suppress(ValueError):  # fewer slopes than operands
             out = mg.Value(**names)
-        except ValueError as error:
-            assert str(error).startswith('expected 3 slopes')
-        else:
             assert out._op == 'opop' and out.label == 'x' * 9
 
 
@@ -665,32 +643,17 @@ def test_a_rule_that_calls_backward(mg):
     assert (x.grad, y.grad, node._prev[0].grad) == (5.0 + 1.0 + 1.0, 3.0, 0.0)
 
 
-def test_a_rule_that_drops_the_graph_or_starts_a_thread(mg):
-    def dropped():
-        held.clear()
-
+def test_a_rule_that_drops_the_graph(mg):
     x, held = mg.Value(2.0), []
     for deep in 1, 3000:
         v = x * 1.0
-        v._backward = dropped  # the last reference but that of backward() itself
+        v._backward = held.clear  # the last reference but that of backward() itself
         for _ in range(deep):
             v = v * 1.0
         held.append(v)
         del v
         held[0].backward()
         assert held == []
-    shared = x * x
-
-    def threaded():
-        thread = threading.Thread(target=lambda: (shared * 3.0).backward())
-        thread.start()
-        thread.join()
-
-    out = mg.Value(0.0, (x,))
-    out._backward = threaded
-    x.grad = 0.0
-    (out + 1.0).backward()
-    assert (x.grad, shared.grad) == (12.0, 3.0)
 
 
 # sumprod
@@ -772,9 +735,7 @@ class Slots(Value):
     __slots__ = ('rate', 'unset')
 
 class State(Value):
-    def __init__(self, text, *operands):
-        super().__init__(float(text), operands)
-        self.text = text
+    text = 'state'
 
     def __getstate__(self):
         return self.text + '!'
@@ -782,30 +743,25 @@ class State(Value):
     def __setstate__(self, state):
         self.text = state
 
-class Reduced(Value):
-    def __reduce__(self):
-        return Reduced, (self.data + 1.0,)
-
 if len(sys.argv) > 1:
-    v, s, state = Value(1.5) * 3.0, Sub(float('nan'), label='s'), State('2.5', Value(1.0))
-    slots, reduced = Slots(0.5), Reduced(1.0)
+    v, s, state = Value(1.5) * 3.0, Sub(float('nan'), label='s'), State(2.5, (Value(1.0),))
+    slots = Slots(0.5)
     for x in v, slots, state:
         x.backward()
     v.momentum, v.me, s.child, model, slots.rate, slots.m = 0.1, v, v, MLP(2, [3, 1]), 0.25, 'm'
     model([1.0, 2.0]).backward()
     grads = [p.grad for p in model.parameters()]
-    sys.stdout.buffer.write(pickle.dumps((compiled, v, s, slots, state, reduced, model, grads),
+    sys.stdout.buffer.write(pickle.dumps((compiled, v, s, slots, state, model, grads),
                                          int(sys.argv[1])))
 else:
-    by, v, s, slots, state, reduced, model, grads = pickle.load(sys.stdin.buffer)
+    by, v, s, slots, state, model, grads = pickle.load(sys.stdin.buffer)
     assert by is not compiled
     assert (type(v), v.data, v.grad, v.label, v._prev) == (Value, 4.5, 1.0, '', ())
     assert v.momentum == 0.1 and v.me is s.child is v
     assert (type(s), s.data != s.data, s.label) == (Sub, True, 's')
     assert (slots.data, slots.grad, slots.rate, slots.m) == (0.5, 1.0, 0.25, 'm')
     assert not hasattr(slots, 'unset') and vars(slots) == {'m': 'm'}
-    assert (state.data, state.grad, state.text, state._prev) == (2.5, 1.0, '2.5!', ())
-    assert (reduced.data, type(reduced)) == (2.0, Reduced)
+    assert (state.data, state.grad, state.text, state._prev) == (2.5, 1.0, 'state!', ())
     assert [p.grad for p in model.parameters()] == grads
     model.zero_grad()
     (model([1.0, 2.0]) * v).backward()

@@ -493,12 +493,12 @@ assert [v._prev[0].grad for v in values] == [*range(1000)]
 os.write(1, b'compiled ' if engine.compiled else b'pure ')
 '''
 for here in sys.argv[2:]:
-    if here == 'sub':
+    if here == 'main':
+        exec(use)
+    else:
         sub = interpreters.create()
         interpreters.run_string(sub, use)
         interpreters.destroy(sub)
-    else:
-        exec(use)
 """
 
 

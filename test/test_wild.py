@@ -37,7 +37,7 @@ def test_tanh_and_exp_by_closures(mg):
     assert round(o.data, 4) == 0.7071 and round(b.grad, 10) == 0.5
 
 
-def test_a_subclass_or_a_patch_adds_tanh(mg, monkeypatch):
+def test_a_subclass_and_a_patch(mg, monkeypatch):
     class Scalar(mg.Value):
         def __init__(self, data, _children=(), _op='', label=''):
             super().__init__(data, _children, _op)
@@ -49,15 +49,8 @@ def test_a_subclass_or_a_patch_adds_tanh(mg, monkeypatch):
             out._backward = lambda: setattr(self, 'grad', self.grad + (1 - t * t) * out.grad)
             return out
 
-    def cube(self):
-        out = mg.Value(self.data ** 3, (self,), 'cube')
-
-        def _backward():
-            self.grad += 3 * self.data ** 2 * out.grad
-        out._backward = _backward
-        return out
-
-    monkeypatch.setattr(mg.Value, 'cube', cube, raising=False)
+    monkeypatch.setattr(mg.Value, 'cube', lambda self: mg.Value(
+        self.data ** 3, (self,), 'cube', slopes=[3 * self.data ** 2]), raising=False)
     a, t = Scalar(0.7, label='a'), tensor(0.7)
     (a.tanh().tanh() * a.cube()).backward()
     (t.tanh().tanh() * t ** 3).backward()
@@ -235,29 +228,12 @@ def test_a_convolution_and_a_recurrence(mg):
     assert [k.grad for k in ours] == pytest.approx(theirs.grad.tolist(), rel=1e-12)
 
 
-def test_newtons_method_and_a_numerical_check(mg):
-    def f(x):
-        return x ** 3 - 2 * x - 5
-
-    x = mg.Value(2.0)
-    for _ in range(6):
-        x.grad = 0.0
-        y = f(x)
-        y.backward()
-        assert (f(x.data + 1e-6) - f(x.data - 1e-6)) / 2e-6 == pytest.approx(x.grad, rel=1e-8)
-        x.data -= y.data / x.grad
-    assert x.data == pytest.approx(2.0945514815423265, rel=1e-15)
-
-
-def test_a_loss_with_a_rule_reads_what_it_likes_when_it_is_called(mg):
-    scale = {'loss': 1.0}
+def test_a_rule_reads_what_it_likes_when_it_is_called(mg):
+    scale = {}
 
     def scaled(x):
         out = mg.Value(x.data, (x,), 'scaled')
-
-        def _backward():
-            x.grad += out.grad * scale['loss']
-        out._backward = _backward
+        out._backward = lambda: setattr(x, 'grad', x.grad + out.grad * scale['loss'])
         return out
 
     a = mg.Value(3.0)
