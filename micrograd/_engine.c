@@ -241,17 +241,21 @@ static inline int is_number(PyObject *x)
 /* float(x) of a number; 0, or -1 and an exception. */
 static inline int to_double(PyObject *x, double *out)
 {
-    PyObject *y = PyFloat_CheckExact(x) ? Py_NewRef(x) : PyNumber_Float(x);
-    if (y) *out = PyFloat_AS_DOUBLE(y);
-    Py_XDECREF(y);
-    return y ? 0 : -1;
+    if (PyFloat_CheckExact(x)) return *out = PyFloat_AS_DOUBLE(x), 0;
+    if (PyLong_CheckExact(x)) *out = PyLong_AsDouble(x);
+    else {
+        PyObject *y = PyNumber_Float(x);
+        *out = y ? PyFloat_AS_DOUBLE(y) : -1.0;
+        Py_XDECREF(y);
+    }
+    return *out == -1.0 && PyErr_Occurred() ? -1 : 0;
 }
 
 /* The same of anything, with a TypeError for what is no number. */
-static int real(PyObject *x, double *out)
+static inline int real(PyObject *x, double *out)
 {
     int number = is_number(x);
-    return number < 0 || !check(number, "real number", x) ? -1 : to_double(x, out);
+    return number > 0 ? to_double(x, out) : number ? -1 : check(0, "real number", x) - 1;
 }
 
 /* A new reference to x, or to the leaf that a number becomes; NULL alone where x is neither. */
@@ -311,8 +315,8 @@ static int divide(double a, double b, Step *s)
 /* Through a pointer, so that no compiler makes of pow(x, -1) a division: Python calls pow. */
 static double (*volatile to_the_power)(double, double) = pow;
 
-/* x**k and k*x**(k-1); where k is 0, the limit that PyTorch takes. */
-static int power_of(double x, double k, Step *s)
+/* x**k and its slopes, k*x**(k-1) and x**k*log(x); where k or x is 0, PyTorch's limits. */
+static int power(double x, double k, Step *s)
 {
     int finite = isfinite(x) && isfinite(k);
     if (finite && x < 0.0 && k != floor(k)) {  /* Python's answer is complex */
@@ -321,16 +325,8 @@ static int power_of(double x, double k, Step *s)
     }
     s->out = to_the_power(x, k);
     s->da = k == 0.0 ? 0.0 : k == 2.0 ? 2.0 * x : k * to_the_power(x, k - 1.0);
+    s->db = x == 0.0 && k >= 0.0 ? 0.0 : s->out * (x > 0.0 ? log(x) : x == 0.0 ? -INFINITY : NAN);
     return isfinite(s->out) || !finite ? 0 : by_python("operator", "pow", "dd", x, k, &s->out);
-}
-
-/* The same, and x**k*log(x); where x is 0, the limit again. */
-static int power(double x, double k, Step *s)
-{
-    if (power_of(x, k, s)) return -1;
-    double logarithm = x > 0.0 ? log(x) : x == 0.0 ? -INFINITY : NAN;
-    s->db = x == 0.0 && k >= 0.0 ? 0.0 : s->out * logarithm;
-    return 0;
 }
 
 /* With a number on the left, Python calls the slot as well: then the method decides that Value has
@@ -364,8 +360,9 @@ static PyObject *value_pow(PyObject *x, PyObject *y, PyObject *modulo)
     if (modulo != Py_None) Py_RETURN_NOTIMPLEMENTED;
     if (!IN_USE(nb_power, value_pow) && !IS_VALUE(x)) return reflected("__pow__", x, y);
     if (IS_VALUE(y)) return apply(power, POW, x, y);
+    double base = ((Value *)x)->data;  /* before somebody's __float__ can change it */
     if (is_number(y) <= 0 || to_double(y, &k)) return not_implemented();
-    if (power_of(((Value *)x)->data, k, &s)) return NULL;
+    if (power(base, k, &s)) return NULL;
     return make(s.out, POWER_OF, NEW_REF(x), s.da, NULL, k);  /* k is for get_op */
 }
 
@@ -437,11 +434,10 @@ static int is_special(const Value *v)
     return 0;
 }
 
-/* The next operand of v that the walk has to see. A plain leaf has nothing to hand on. */
+/* The next operand of v that the walk has to see: a leaf with nothing else has nothing to do. */
 static inline Value *unseen(Value *v, int all)
 {
-#define IS_UNSEEN(x) (((x)->op & (VISITED | BARE)) == BARE ? (x)->a || (x)->own || all \
-                                                           : !((x)->op & VISITED))
+#define IS_UNSEEN(x) ((x)->op == (BARE | OP(NO_OP)) ? (x)->own || all : !((x)->op & VISITED))
     if (!(v->op & MANY)) return IS_UNSEEN(v->a) ? v->a : v->b && IS_UNSEEN(v->b) ? v->b : NULL;
     for (Many *many = v->many; many->seen < many->size; many->seen++)
         if (IS_UNSEEN(many->edge[many->seen].x)) return many->edge[many->seen].x;
@@ -453,37 +449,26 @@ static inline Value *unseen(Value *v, int all)
 static inline int walk(Value *self, int all, Order **order, int *n)
 {
     Value *v = NULL, *x = self;  /* v: where the path has come to, from v->next */
-    int status;
-    for (;;) {
-        status = !all && (x->own || !(x->op & BARE)) && is_special(x);
-        if (status) break;
-        MARK(x, VISITED);
-        if (x->a) {
-            if (x->op & MANY) x->many->seen = 0;
-            x->next = v;  /* where its gradient stands, which is not needed yet */
-            v = x;
-        }
-        else if (append(order, n, x)) {
-            UNMARK(x, VISITED);
-            status = -1;
-            break;
-        }
-        while (v && !(x = unseen(v, all)) && !append(order, n, v)) {  /* all operands are listed */
+    int status = 0;
+    do {
+        if (!x) {  /* all operands of v are listed, now v; or back, if there is a status */
+            if (!status && append(order, n, v)) status = -1;
+            if (status) UNMARK(v, VISITED);
             x = v->next;
-            v->grad = 0.0;
+            v->grad = 0.0;  /* that is where v->next was */
             v = x;
         }
-        if (!v) return 0;
-        if (!x) {
-            status = -1;
-            break;
+        else if (!all && (x->own || !(x->op & BARE)) && is_special(x)) status = 1;
+        else if (x->a) {
+            MARK(x, VISITED);
+            if (x->op & MANY) x->many->seen = 0;
+            x->next = v;
+            v = x;
         }
-    }
-    for (; v; v = x) {  /* what is left of the path */
-        x = v->next;
-        v->grad = 0.0;
-        UNMARK(v, VISITED);
-    }
+        else if (append(order, n, x)) status = -1;
+        else MARK(x, VISITED);
+        x = v && !status ? unseen(v, all) : NULL;
+    } while (v);
     return status;
 }
 
@@ -638,34 +623,22 @@ static PyObject *get_op(Value *self, void *Py_UNUSED(closure))
     return name;
 }
 
-/* A list first, as its items do not let the collector run, which could change what v is made of. */
-static PyObject *tuple_from(PyObject *list)
+/* The operands, or their slopes. A list first: its items come without the collector, which may run
+   Python code that changes what self is made of. */
+static PyObject *get_tuple(Value *self, void *slopes)
 {
-    PyObject *tuple = list && !PyErr_Occurred() ? PyList_AsTuple(list) : NULL;
+    PyObject *list = PyList_New(0), *tuple = NULL, *item;
+    Many *many = self->op & MANY ? self->many : NULL;
+    Py_ssize_t n = many ? slopes ? many->slopes : many->size : self->b ? 2 : self->a ? 1 : 0, i = 0;
+    for (int good = list != NULL; good && i < n; i++) {
+        item = slopes ? PyFloat_FromDouble(many ? many->edge[i].slope : i ? self->db : self->da)
+            : Py_NewRef((PyObject *)operand_of(self, i));
+        good = item && !PyList_Append(list, item);
+        Py_XDECREF(item);
+    }
+    if (list && !PyErr_Occurred()) tuple = PyList_AsTuple(list);
     Py_XDECREF(list);
     return tuple;
-}
-
-static PyObject *get_prev(Value *self, void *Py_UNUSED(closure))
-{
-    PyObject *list = PyList_New(0);
-    Value *x;
-    for (Py_ssize_t i = 0; list && (x = operand_of(self, i)); i++)
-        if (PyList_Append(list, (PyObject *)x)) break;
-    return tuple_from(list);
-}
-
-static PyObject *get_slopes(Value *self, void *Py_UNUSED(closure))
-{
-    PyObject *list = PyList_New(0), *slope = NULL;
-    Py_ssize_t size = self->op & MANY ? self->many->slopes : self->b ? 2 : self->a ? 1 : 0;
-    for (Py_ssize_t i = 0; list && i < size; i++) {
-        slope = PyFloat_FromDouble(self->op & MANY ? self->many->edge[i].slope
-                                   : i ? self->db : self->da);
-        if (!slope || PyList_Append(list, slope)) i = size;
-        Py_XDECREF(slope);
-    }
-    return tuple_from(list);
 }
 
 static PyObject *value_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw))
@@ -804,8 +777,8 @@ static PyGetSetDef value_fields[] = {
     {"data", get_number, set_number, NULL, (void *)offsetof(Value, data)},
     {"grad", get_number, set_number, NULL, (void *)offsetof(Value, grad)},
     {"_op", (getter)get_op, NULL, NULL, NULL},
-    {"_prev", (getter)get_prev, NULL, NULL, NULL},
-    {"_slopes", (getter)get_slopes, NULL, NULL, NULL},
+    {"_prev", (getter)get_tuple, NULL, NULL, NULL},
+    {"_slopes", (getter)get_tuple, NULL, NULL, (void *)1},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -50,7 +50,7 @@ class Neuron(Module):
         Raises ValueError for another number of them, and TypeError for anything else.
         """
         act = engine.sumprod(self.w, x if type(x) is _Point else _point(x, len(self.w)), self.b)
-        if isinstance(self.nonlin, bool):
+        if self.nonlin is True or self.nonlin is False:
             return act.relu() if self.nonlin else act
         return engine._only(getattr(engine.Value, str(self.nonlin), self.nonlin)(act), engine.Value)
 
