@@ -6,7 +6,7 @@
     test_nn.py         networks: parameters, training beside PyTorch's, the published run
     test_trace.py      pictures of graphs
     test_programs.py   random programs: both engines to the bit, and PyTorch; programs.py draws them
-    test_memory.py     memory given back; threads, forks, Ctrl-C, and when memory runs out
+    test_memory.py     memory given back; threads, forks, and when memory runs out
     test_documents.py  the READMEs and the notebooks, run as they stand
     long.py, mutants.py, bench.py   programs: long checks, faults planted to test the tests, speed
 

@@ -199,38 +199,6 @@ def test_what_is_held_stays_and_all_else_goes(mg):
                 assert {(*row[:3],) for row in left} <= {(*row[:3],) for row in before}
 
 
-MILLION = """
-import gc, sys
-from bench import memory
-from micrograd import Value
-
-gc.disable()
-first, c = Value(0.0), Value(1.0)
-x, living, before = first, sys.getrefcount(Value), memory('VmRSS')
-for _ in range(350_000):
-    x = -(c + (x + c))
-x.backward()
-assert (x.data, first.grad, c.grad) == (0.0, 1.0, 0.0)
-held, peak = sys.getrefcount(Value), memory('VmRSS')
-x = x._prev[0]._prev[1]  # the rest stays
-assert sys.getrefcount(Value) == held - 2
-x.backward()
-assert first.grad == 0.0
-x = None
-assert sys.getrefcount(Value) == living
-print(peak - before, memory('VmRSS') - before)
-"""
-
-proc = pytest.mark.skipif(not os.path.exists('/proc/self/status'), reason='here nobody says it')
-
-
-@proc
-def test_a_chain_of_a_million_nodes_gives_its_memory_back(mg):
-    # Left alone, glibc keeps the more back the more has been freed before.
-    peak, left = map(int, python(mg, MILLION, MALLOC_TRIM_THRESHOLD_='131072').split())
-    assert peak > 60e6 and (left < 12e6 or SANITIZED)
-
-
 STEPS = """
 import gc, resource
 from bench import memory
@@ -259,7 +227,7 @@ assert memory('VmRSS') < before + 15e6, 'and so is what has not been needed for 
 """
 
 
-@proc
+@pytest.mark.skipif(not os.path.exists('/proc/self/status'), reason='here nobody says how much')
 def test_memory_is_kept_for_the_next_step_and_given_back(mg):
     if mg.pure or SANITIZED:
         pytest.skip('here memory is in the hands of others')
@@ -511,41 +479,6 @@ def test_the_python_engine_serves_in_a_subinterpreter(mg, order):
         'main', 'pure' if mg.pure else 'compiled').split()
 
 
-# Interruptions
-
-def test_after_ctrl_c_the_next_gradients_are_right(mg):
-    x, y = mg.Value(2.0), mg.Value(-3.0)
-    root = mg.sumprod([x, y], [y, 2.0], -x) * ruled(mg, x / -y) ** y + x.tanh()
-    root.backward()
-    expected = x.grad, y.grad
-
-    def interrupt(frame, event, _):
-        nonlocal left
-        if frame.f_code.co_filename != mg.engine.__file__:
-            return None
-        left -= event == 'line'
-        if left < 0:
-            raise KeyboardInterrupt
-        return interrupt
-
-    # At each line of the Python engine in turn. The compiled one has none to be interrupted at.
-    before, line, interrupted = sys.gettrace(), 0, True
-    while interrupted:
-        left, interrupted = line, False
-        sys.settrace(interrupt)
-        try:
-            root.backward()
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            sys.settrace(before)
-        x.grad = y.grad = 0.0
-        root.backward()
-        assert (x.grad, y.grad, root.grad) == (*expected, 1.0)
-        line += 1
-    assert mg.pure == (line > 50)
-
-
 # No memory left
 
 STARVED = """
@@ -624,26 +557,21 @@ x = first = Value(1.0)
 y = x * 1.0
 room = memory('VmSize') + 40_000_000
 resource.setrlimit(resource.RLIMIT_AS, (room, room))
-for _ in range(2):
-    try:
-        while True:
-            x = x * 1.0
-            x = x + 1.0
-    except MemoryError:
-        pass
-    first.grad = 0.0
-    try:
-        x.backward()
-        assert first.grad == 1.0
-    except MemoryError:
-        assert first.grad == 0.0
-    first.grad, x = 0.0, first
-    y.backward()
-    assert first.grad == 1.0
+try:
+    while True:
+        x = x * 1.0 + 1.0
+except MemoryError:
+    pass
+try:
+    x.backward()
+except MemoryError:
+    assert first.grad == 0.0
+first.grad, x = 0.0, first
+y.backward()
+assert first.grad == 1.0
 """
 
 
-@pytest.mark.needs('resource')
 @pytest.mark.skipif(sys.platform != 'linux', reason='here the limit is of another kind')
 def test_no_room_for_nodes(mg):
     if mg.pure or SANITIZED:

@@ -55,27 +55,20 @@ def test_a_plain_number_becomes_a_leaf_once(mg):
 
 
 def test_zero_grad(mg):
-    model, x = seeded(mg.MLP, 2, [3, 1]), mg.Value(2.0)
-    loss = model([x, -1.0]) ** 2
-    loss.backward()
-    assert model.layers[-1].neurons[0].b.grad == 2.0 * model([2.0, -1.0]).data != 0.0
-    seen = x.grad
-    assert model.zero_grad() is None
-    assert [p.grad for p in model.parameters()] == [0.0] * 13
-    assert x.grad == seen  # not a parameter
-
-
-def test_a_module_of_ones_own(mg):
     class Scale(mg.nn.Module):
         k = mg.Value(3.0)
 
         def parameters(self):
             return [self.k]
 
-    assert mg.nn.Module().parameters() == [] and mg.nn.Module().zero_grad() is None
-    Scale.k.backward()
-    Scale().zero_grad()
-    assert Scale.k.grad == 0.0
+    model, x = seeded(mg.MLP, 2, [3, 1]), mg.Value(2.0)
+    (model([x, -1.0]) * Scale.k).backward()
+    grads = [p.grad for p in (*model.parameters(), Scale.k)]
+    assert grads[-2:] == [3.0, model([2.0, -1.0]).data] and x.grad != 0.0
+    seen = x.grad
+    assert model.zero_grad() is Scale().zero_grad() is mg.nn.Module().zero_grad() is None
+    assert [p.grad for p in (*model.parameters(), Scale.k)] == [0.0] * 14
+    assert x.grad == seen and mg.nn.Module().parameters() == []  # not a parameter
 
 
 @pytest.mark.parametrize('make, text', [
@@ -89,7 +82,6 @@ def test_a_module_of_ones_own(mg):
      'MLP of [Layer of [tanhNeuron(2)], Layer of [LinearNeuron(1)]]'),
     (lambda mg: mg.MLP(2, [1, 1], False),
      'MLP of [Layer of [LinearNeuron(2)], Layer of [LinearNeuron(1)]]'),
-    (lambda mg: mg.Neuron(2, math.sin), 'sinNeuron(2)'),
     (lambda mg: mg.MLP(np.int64(2), np.array([1])), 'MLP of [Layer of [LinearNeuron(2)]]'),
 ])
 def test_repr(mg, make, text):
@@ -180,32 +172,18 @@ def test_inputs_of_any_kind(mg, inputs):
 
 # Training
 
-def train(model, data, steps):
-    """Some steps of gradient descent with momentum; the losses."""
-    losses = []
-    for _ in range(steps):
-        loss = sum((model(x) - y) ** 2 for x, y in data) * (1.0 / len(data))
-        model.zero_grad()
-        loss.backward()
-        for p in model.parameters():
-            p.m = 0.5 * getattr(p, 'm', 0.0) + p.grad
-            p.data -= 0.05 * p.m
-        losses.append(loss.data)
-    return losses
-
-
-@pytest.mark.parametrize('clone', [copy.deepcopy, *(
-    lambda m, protocol=p: pickle.loads(pickle.dumps(m, protocol)) for p in (0, 2, 5))])
-def test_a_trained_model_arrives_whole_and_trains_on(mg, clone):
-    data = [([x, y], x * y) for x in (-1.0, 0.5) for y in (-0.5, 1.0, 2.0)]
+@pytest.mark.parametrize('clone', [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_model_arrives_whole_and_trains_on(mg, clone):
     model = seeded(mg.MLP, 2, [4, 1], nonlin='tanh')
-    before = train(model, data, 5)
+    model([1.0, -0.5]).backward()
     twin = clone(model)
     assert repr(twin) == repr(model)
-    assert [(p.data, p.grad, vars(p)) for p in twin.parameters()] == [
-        (p.data, p.grad, {'m': p.m}) for p in model.parameters()]
-    after = train(model, data, 5)
-    assert train(twin, data, 5) == after and after[-1] < before[0]
+    for m in model, twin:
+        m([0.5, 2.0]).backward()
+        for p in m.parameters():
+            p.data -= 0.1 * p.grad
+    assert [(p.data, p.grad) for p in twin.parameters()] == [
+        (p.data, p.grad) for p in model.parameters()]
 
 
 @pytest.mark.needs('torch')

@@ -143,29 +143,6 @@ def test_backward_by_hand(mg):
     assert ((a * b + d._prev[1]) * f).data == pytest.approx(-7.286496)  # the lecture's nudge
 
 
-def test_a_walk_of_ones_own(mg):
-    def order(v, seen, nodes):  # as in the lecture: recursive, by a set of nodes
-        if v not in seen:
-            seen.add(v)
-            for child in v._prev:
-                order(child, seen, nodes)
-            nodes.append(v)
-        return nodes
-
-    a = mg.Value(3.0)
-    out = (a * a + a).relu() * a
-    nodes = order(out, set(), [])
-    assert [v._op for v in nodes] == ['', '*', '+', 'ReLU', '*']
-    for v in nodes:
-        v.grad = 0.0
-    out.grad = 1.0
-    for v in reversed(nodes):
-        v._backward()
-    assert a.grad == 3 * 9.0 + 2 * 3.0
-    out.backward()
-    assert a.grad == 2 * 33.0
-
-
 def test_training_as_in_the_lecture(mg):
     random.seed(1)
     net = mg.MLP(3, [4, 4, 1], nonlin='tanh')
