@@ -241,14 +241,17 @@ static inline int is_number(PyObject *x)
 /* float(x) of a number; 0, or -1 and an exception. */
 static inline int to_double(PyObject *x, double *out)
 {
-    if (PyFloat_CheckExact(x)) return *out = PyFloat_AS_DOUBLE(x), 0;
-    if (PyLong_CheckExact(x)) *out = PyLong_AsDouble(x);
+    double number;
+    if (PyFloat_CheckExact(x)) number = PyFloat_AS_DOUBLE(x);
+    else if (PyLong_CheckExact(x)) number = PyLong_AsDouble(x);
     else {
         PyObject *y = PyNumber_Float(x);
-        *out = y ? PyFloat_AS_DOUBLE(y) : -1.0;
+        number = y ? PyFloat_AS_DOUBLE(y) : -1.0;
         Py_XDECREF(y);
     }
-    return *out == -1.0 && PyErr_Occurred() ? -1 : 0;
+    if (number == -1.0 && PyErr_Occurred()) return -1;
+    *out = number;
+    return 0;
 }
 
 /* The same of anything, with a TypeError for what is no number. */
