@@ -360,6 +360,10 @@ def test_a_number_that_fails(mg):
                 take(OwnReal(error('mine')))
         with pytest.raises(TypeError, match='float'):
             take(OwnReal('a str'))
+    for name in 'data', 'grad':
+        for x in 10**400, OwnReal(LookupError()), 'a str':
+            with pytest.raises((OverflowError, LookupError, TypeError)):
+                setattr(v, name, x)
     assert (v.data, v.grad) == (1.0, 0.0)
 
 
