@@ -32,7 +32,7 @@ def _use_c() -> None:
                       RuntimeWarning, stacklevel=3)
 
 
-if os.environ.get('MICROGRAD_PURE') != '1':
+if os.environ.get('MICROGRAD_PURE') != '1' and not engine.compiled:
     _use_c()
 Value = engine.Value
 
