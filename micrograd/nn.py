@@ -11,16 +11,14 @@ from micrograd import engine
 
 
 class Module:
-    """Something with parameters that can be trained."""
+    """Something with `parameters()`: the leaves to train, each once, always in the same order."""
 
     def zero_grad(self) -> None:
         """Set every parameter's gradient to 0, before the next `backward`."""
         for p in self.parameters():
             p.grad = 0.0
 
-    def parameters(self) -> list[engine.Value]:
-        """The leaves to train, each once, always in the same order."""
-        return []
+    def parameters(self) -> list[engine.Value]: return []
 
 
 class Neuron(Module):
@@ -57,7 +55,8 @@ class Neuron(Module):
     def parameters(self) -> list[engine.Value]: return [*self.w, self.b]
 
     def __repr__(self) -> str:
-        return f"{'ReLU' if self.nonlin is True else self.nonlin or 'Linear'}Neuron({len(self.w)})"
+        name = getattr(self.nonlin, '__name__', self.nonlin)
+        return f"{'ReLU' if name is True else name or 'Linear'}Neuron({len(self.w)})"
 
 
 class Layer(Module):
