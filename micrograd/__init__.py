@@ -27,9 +27,9 @@ def _use_c() -> None:
         vars(_engine).update(pure_sumprod=engine.sumprod)
         vars(engine).update(Value=_engine.Value, sumprod=_engine.sumprod, compiled=True)
     else:
-        warnings.warn('micrograd/engine.py has changed since the engine in C was built, so the one in '
-                      'Python serves: what you read there. If you did not change it, build again: '
-                      'pip install -e .', RuntimeWarning, stacklevel=3)
+        warnings.warn('micrograd/engine.py has changed since the engine in C was built, so the one '
+                      'in Python serves: what you read there. If you did not change it, build '
+                      'again: pip install -e .', RuntimeWarning, stacklevel=3)
 
 
 if os.environ.get('MICROGRAD_PURE') != '1' and not engine.compiled:
