@@ -82,6 +82,7 @@ def test_zero_grad(mg):
      'MLP of [Layer of [tanhNeuron(2)], Layer of [LinearNeuron(1)]]'),
     (lambda mg: mg.MLP(2, [1, 1], False),
      'MLP of [Layer of [LinearNeuron(2)], Layer of [LinearNeuron(1)]]'),
+    (lambda mg: mg.Neuron(2, math.sin), 'sinNeuron(2)'),
     (lambda mg: mg.MLP(np.int64(2), np.array([1])), 'MLP of [Layer of [LinearNeuron(2)]]'),
 ])
 def test_repr(mg, make, text):
