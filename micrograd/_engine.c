@@ -599,7 +599,8 @@ static int value_traverse(Value *self, visitproc visit, void *arg)
     return 0;
 }
 
-/* Operands are older, so a cycle leads through attributes; the graph stays whole. */
+/* Operands are older, so a cycle leads through attributes, and the graph stays whole. (Who makes one
+   of operands, by another __init__, keeps it.) */
 static int value_clear(Value *self) { Py_CLEAR(self->own); return 0; }
 
 /* tp_is_gc: the collector asks every object of a type that has some with a header. */
@@ -730,10 +731,9 @@ static int holds_values(PyObject *s)
 {
     getiterfunc iter = Py_TYPE(s)->tp_iter;
     if (iter != PyList_Type.tp_iter && iter != PyTuple_Type.tp_iter) return 0;
-    for (Py_ssize_t i = PySequence_Fast_GET_SIZE(s); i--;) {
-        Value *v = (Value *)PySequence_Fast_GET_ITEM(s, i);
-        if (!IS_PLAIN(v) || IS_TRACKED(v)) return 0;
-    }
+    Value **v = (Value **)PySequence_Fast_ITEMS(s);
+    for (Py_ssize_t i = PySequence_Fast_GET_SIZE(s); i--;)
+        if (!IS_PLAIN(v[i]) || IS_TRACKED(v[i])) return 0;
     return 1;
 }
 
@@ -748,13 +748,13 @@ static PyObject *engine_sumprod(PyObject *module, PyObject *const *args, Py_ssiz
         Py_XDECREF(pure);
         return out;
     }
+    Value **x = (Value **)PySequence_Fast_ITEMS(p), **y = (Value **)PySequence_Fast_ITEMS(q), *xy;
+    Py_ssize_t size = PySequence_Fast_GET_SIZE(p);
     Py_INCREF(out);
-    for (Py_ssize_t i = 0; out && i < PySequence_Fast_GET_SIZE(p); i++) {
-        Value *x = (Value *)PySequence_Fast_GET_ITEM(p, i);
-        Value *y = (Value *)PySequence_Fast_GET_ITEM(q, i), *last = (Value *)out;
-        Value *xy = (Value *)make(x->data * y->data, MUL, NEW_REF(x), y->data,
-                                  NEW_REF(y), x->data);
-        if (xy) out = make(last->data + xy->data, ADD, last, 1.0, xy, 1.0);
+    for (Py_ssize_t i = 0; out && i < size; i++) {
+        double a = x[i]->data, b = y[i]->data;
+        xy = (Value *)make(a * b, MUL, NEW_REF(x[i]), b, NEW_REF(y[i]), a);
+        if (xy) out = make(((Value *)out)->data + xy->data, ADD, (Value *)out, 1.0, xy, 1.0);
         else Py_CLEAR(out);
     }
     return out;
