@@ -679,7 +679,7 @@ static int value_init(PyObject *self, PyObject *args, PyObject *kw)
     PyObject *data, *children = NULL, *op = names[NO_OP], *label = op, *slopes = NULL, *x;
     Value *v = (Value *)self, old;
     Many *many = NULL;
-    double number;
+    double number = 0.0;
     int good = 1;
     if (kw && !(kw = PyDict_Copy(kw))) return -1;  /* somebody's __float__ may clear the caller's */
     if (!PyArg_ParseTupleAndKeywords(args, kw, "O|OOOO:Value", keywords, &data, &children, &op,
