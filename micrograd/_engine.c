@@ -12,7 +12,6 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
-#include <structmember.h>
 #include <float.h>
 #include <math.h>
 #include <stddef.h>
@@ -78,7 +77,7 @@ static inline Value *operand_of(const Value *v, Py_ssize_t i)
    for another page. An emptied page goes back to it if there are `keep` empty ones already; they
    become one more for each page that is missed later, so that what a training step needs is there
    for the next one, and what was needed once is not kept; and fewer again by those that lie idle
-   while twice as many are taken. */
+   while twice as many are taken (a backward() counts like one). */
 #ifndef PAGE
 #define PAGE 262144
 #endif
@@ -121,6 +120,17 @@ static void now_empty(Page *p)
     arena.free(arena.ctx, p->block, 2 * PAGE);
 }
 
+static void count_for_idle(void)
+{
+    if (++taken <= 2 * keep) return;
+    for (taken = 0; idle && keep > KEEP; idle--, keep--, spare--) {
+        Page *old = empty.before;
+        unlink_from(old);
+        arena.free(arena.ctx, old->block, 2 * PAGE);
+    }
+    idle = spare;
+}
+
 /* The next nodes: more room in this page, or another page. */
 static int turn(void)
 {
@@ -136,14 +146,7 @@ static int turn(void)
     if ((page = empty.after) != &empty) {
         unlink_from(page);
         if (--spare < idle) idle = spare;
-        if (++taken > 2 * keep) {
-            for (taken = 0; idle && keep > KEEP; idle--, keep--, spare--) {
-                Page *old = empty.before;
-                unlink_from(old);
-                arena.free(arena.ctx, old->block, 2 * PAGE);
-            }
-            idle = spare;
-        }
+        count_for_idle();
     }
     else if ((page = half.after) != &half) {
         unlink_from(page);
@@ -189,6 +192,7 @@ static inline void give(Value *v)
 #else  /* for the sanitizers, from which pages would hide what is in them */
 static Value *take(void) { return PyObject_Malloc(sizeof(Value)); }
 static void give(Value *v) { PyObject_Free(v); }
+static void count_for_idle(void) {}
 #endif
 
 /* PyObject_Init without its calls, a tenth of a small graph's time; in a debug build, with them. */
@@ -241,14 +245,7 @@ static inline int is_number(PyObject *x)
 /* float(x) of a number; 0, or -1 and an exception. */
 static inline int to_double(PyObject *x, double *out)
 {
-    double number;
-    if (PyFloat_CheckExact(x)) number = PyFloat_AS_DOUBLE(x);
-    else if (PyLong_CheckExact(x)) number = PyLong_AsDouble(x);
-    else {
-        PyObject *y = PyNumber_Float(x);
-        number = y ? PyFloat_AS_DOUBLE(y) : -1.0;
-        Py_XDECREF(y);
-    }
+    double number = PyLong_CheckExact(x) ? PyLong_AsDouble(x) : PyFloat_AsDouble(x);
     if (number == -1.0 && PyErr_Occurred()) return -1;
     *out = number;
     return 0;
@@ -489,19 +486,17 @@ static inline void chain(const Value *v)
 }
 
 /* Take the marks and the order away, from its end; and do a step at every node, or list them. */
-static inline int finish(Order *order, int n, PyObject *list, int step)
+static inline int finish(Order **order, int *n, PyObject *list, int step)
 {
     int error = 0;
-    while (order) {
-        Order *block = order;
-        while (n) {
-            Value *v = block->v[--n];
+    for (Order *block; (block = *order); *n = *order ? ENTRIES : 0) {
+        while (*n) {
+            Value *v = block->v[--*n];
             UNMARK(v, VISITED);
             if (step) chain(v);
             if (list && !error) error = PyList_Append(list, (PyObject *)v);
         }
-        n = ENTRIES;
-        order = block->before;
+        *order = block->before;
         give((Value *)block);
     }
     return error;
@@ -512,15 +507,14 @@ static PyObject *value_backward(Value *self, PyObject *Py_UNUSED(none))
     Order *order = NULL;
     PyObject *list = NULL;  /* of all nodes, if Python code can be called for one */
     int n = 0, status = is_special(self) ? 1 : walk(self, 0, &order, &n);
+    count_for_idle();
     if (status > 0) {
-        finish(order, n, NULL, 0);
-        order = NULL;
-        n = 0;
+        finish(&order, &n, NULL, 0);
         list = PyList_New(0);  /* the collector may run */
         status = list ? walk(self, 1, &order, &n) : -1;
     }
     if (!status && !list) self->grad += 1.0;
-    if (finish(order, n, list, !status && !list) || status) {
+    if (finish(&order, &n, list, !status && !list) || status) {
         Py_XDECREF(list);
         return PyErr_NoMemory();
     }
@@ -599,9 +593,13 @@ static int value_traverse(Value *self, visitproc visit, void *arg)
     return 0;
 }
 
-/* Operands are older, so a cycle leads through attributes, and the graph stays whole. (Who makes one
-   of operands, by another __init__, keeps it.) */
+/* Operands are older, so a cycle leads through attributes, and the graph stays whole. (A cycle of
+   operands, which another __init__ can make, stays as well.) */
 static int value_clear(Value *self) { Py_CLEAR(self->own); return 0; }
+
+/* Of its own, so that Python sees that a subclass, whose instances all have a header, is laid out
+   otherwise: nobody can make one of a node by an assignment to __class__. */
+static void value_free(void *v) { PyObject_GC_Del(v); }
 
 /* tp_is_gc: the collector asks every object of a type that has some with a header. */
 static int has_header(PyObject *self) { return !(((Value *)self)->op & BARE); }
@@ -786,11 +784,6 @@ static PyGetSetDef value_fields[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-static PyMemberDef value_members[] = {
-    {"__dictoffset__", T_PYSSIZET, offsetof(Value, own), READONLY, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-
 static PyType_Slot value_slots[] = {
     SLOT(Py_tp_doc, "Value(data, _children=(), _op='', label='', slopes=())\n--\n\n"),
     SLOT(Py_nb_add, value_add),
@@ -801,7 +794,7 @@ static PyType_Slot value_slots[] = {
     SLOT(Py_nb_negative, value_neg),
     SLOT(Py_tp_methods, value_methods),
     SLOT(Py_tp_getset, value_fields),
-    SLOT(Py_tp_members, value_members),
+    SLOT(Py_tp_free, value_free),
     SLOT(Py_tp_new, value_new),
     SLOT(Py_tp_init, value_init),
     SLOT(Py_tp_dealloc, value_dealloc),
@@ -842,6 +835,7 @@ static int engine_exec(PyObject *module)
             || !(step_method = PyObject_GetAttr(type, names[BACKWARD]))) return -1;
         Value_Type = (PyTypeObject *)type;
         Value_Type->tp_name = "Value";  /* in messages, as for a class written in Python */
+        Value_Type->tp_dictoffset = offsetof(Value, own);
         Value_Type->tp_vectorcall = value_call;
 #if !DEBUG
         PyObject_Init(&fresh, Value_Type);
