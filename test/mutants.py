@@ -67,7 +67,7 @@ def mutants(name, source):
             faulty = source[:m.start()] + new + source[m.end():]
             line = source[:m.start()].count('\n')
             with contextlib.suppress(SyntaxError):
-                if '~' not in new and (in_c or compile(faulty, name, 'exec')):
+                if '~' not in new != m[0] and (in_c or compile(faulty, name, 'exec')):
                     yield (line + 1, f'{m[0].strip()!r}: {new.strip()!r} in '
                            f'{source.splitlines()[line].strip()[:70]}', faulty)
 

@@ -603,6 +603,14 @@ def test_a_function_assigned_to_any_value(mg):
     with pytest.raises(TypeError, match='not callable'):
         out.backward()
 
+    class Twice(mg.Value):
+        def _backward(self):
+            self._prev[0].grad += 2.0 * self.grad
+
+    leaf.grad = 0.0
+    (Twice(0.0, (leaf,)) * 5.0).backward()
+    assert leaf.grad == 10.0
+
 
 @pytest.mark.parametrize('error', [LookupError, KeyboardInterrupt])
 def test_a_rule_that_fails(mg, error):
