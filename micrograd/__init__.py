@@ -21,7 +21,7 @@ def _use_c() -> None:
             source = file.read().replace(b'\r\n', b'\n')
     except (AttributeError, OSError):  # there is none, as in a frozen application
         source = None
-    if source is None or zlib.crc32(source) == getattr(_engine, 'checksum', 0):
+    if source is None or zlib.crc32(source) == getattr(_engine, 'checksum', 0) % 2**32:
         for name in '__doc__', '__getstate__', '__reduce__', '__repr__', '__slots__':
             setattr(_engine.Value, name, vars(engine.Value)[name])  # no work for C
         vars(_engine).update(pure_sumprod=engine.sumprod)

@@ -52,7 +52,7 @@ enum {NO_OP, ADD, SUB, MUL, DIV, POW, POWER_OF, NEG, RELU, EXP, LOG, TANH, SIGMO
       NAMES};
 static PyObject *names[NAMES];    /* of operations and attributes: kept for ever, so not counted */
 static PyTypeObject *Value_Type;
-static PyObject *Real;            /* numbers.Real */
+static PyObject *Real, *nothing;  /* numbers.Real; the empty tuple */
 static PyObject *step_method;     /* what Value has as _backward, unless somebody replaces it */
 
 /* The operand number i, or NULL. */
@@ -168,10 +168,7 @@ static int turn(void)
     return 0;
 }
 
-static inline Value *take(void)
-{
-    return next == end && turn() ? NULL : next++;
-}
+static inline Value *take(void) { return next == end && turn() ? NULL : next++; }
 
 static inline void give(Value *v)
 {
@@ -195,13 +192,14 @@ static void give(Value *v) { PyObject_Free(v); }
 static void count_for_idle(void) {}
 #endif
 
+static PyObject fresh;  /* the head of a new plain Value */
+
 /* PyObject_Init without its calls, a tenth of a small graph's time; in a debug build, with them. */
 #if defined Py_REF_DEBUG || defined Py_TRACE_REFS
 #define DEBUG 1
 #define INIT(v) PyObject_Init((PyObject *)(v), Value_Type)
 #else
 #define DEBUG 0
-static PyObject fresh;  /* the head of a new plain Value */
 #define INIT(v) (*(PyObject *)(v) = fresh, Py_INCREF(Value_Type))
 #endif
 
@@ -267,10 +265,7 @@ static inline Value *operand(PyObject *x)
         : (Value *)make(data, NO_OP, NULL, 0.0, NULL, 0.0);
 }
 
-static PyObject *not_implemented(void)
-{
-    return PyErr_Occurred() ? NULL : Py_NewRef(Py_NotImplemented);
-}
+static PyObject *unknown(void) { return PyErr_Occurred() ? NULL : Py_NewRef(Py_NotImplemented); }
 
 /* What a rule computes: the number and the slopes. */
 typedef struct {double out, da, db;} Step;
@@ -280,14 +275,11 @@ static inline PyObject *apply(int (*rule)(double, double, Step *), int op,
 {
     Step s;
     Value *a = operand(x), *b = a ? operand(y) : NULL;
-    if (!b) {
-        Py_XDECREF(a);
-        return not_implemented();
-    }
-    if (!rule(a->data, b->data, &s)) return make(s.out, op, a, s.da, b, s.db);
-    Py_DECREF(a);
-    Py_DECREF(b);
-    return NULL;
+    if (b && !rule(a->data, b->data, &s)) return make(s.out, op, a, s.da, b, s.db);
+    PyObject *out = b ? NULL : unknown();
+    Py_XDECREF(a);
+    Py_XDECREF(b);
+    return out;
 }
 
 /* Python's own function of x, or of x and y: for its exceptions. */
@@ -336,18 +328,14 @@ static int power(double x, double k, Step *s)
 static PyObject *reflected(const char *method, PyObject *x, PyObject *y)
 {
     Value *a = operand(x);
-    if (!a) return not_implemented();
+    if (!a) return unknown();
     PyObject *out = PyObject_CallMethod((PyObject *)Value_Type, method, "OO", a, y);
     Py_DECREF(a);
     return out;
 }
 
-#define OPERATOR(f, slot, method, rule, op)                                                  \
-    static PyObject *f(PyObject *x, PyObject *y)                                             \
-    {                                                                                        \
-        return IN_USE(slot, f) || IS_VALUE(x) ? apply(rule, op, x, y)                        \
-                                              : reflected(method, x, y);                     \
-    }
+#define OPERATOR(f, slot, method, rule, op) static PyObject *f(PyObject *x, PyObject *y) { \
+    return IN_USE(slot, f) || IS_VALUE(x) ? apply(rule, op, x, y) : reflected(method, x, y); }
 OPERATOR(value_add, nb_add, "__add__", add, ADD)
 OPERATOR(value_sub, nb_subtract, "__sub__", sub, SUB)
 OPERATOR(value_mul, nb_multiply, "__mul__", mul, MUL)
@@ -361,7 +349,7 @@ static PyObject *value_pow(PyObject *x, PyObject *y, PyObject *modulo)
     if (!IN_USE(nb_power, value_pow) && !IS_VALUE(x)) return reflected("__pow__", x, y);
     if (IS_VALUE(y)) return apply(power, POW, x, y);
     double base = ((Value *)x)->data;  /* before somebody's __float__ can change it */
-    if (is_number(y) <= 0 || to_double(y, &k)) return not_implemented();
+    if (is_number(y) <= 0 || to_double(y, &k)) return unknown();
     if (power(base, k, &s)) return NULL;
     return make(s.out, POWER_OF, NEW_REF(x), s.da, NULL, k);  /* k is for get_op */
 }
@@ -373,8 +361,7 @@ static PyObject *value_neg(Value *v) { return MAKE_1(-v->data, NEG, v, -1.0); }
 
 static PyObject *value_relu(Value *self, PyObject *Py_UNUSED(none))
 {
-    double x = self->data;
-    return MAKE_1(x < 0.0 ? 0.0 : x, RELU, self, x <= 0.0 ? 0.0 : 1.0);
+    return MAKE_1(self->data < 0.0 ? 0.0 : self->data, RELU, self, self->data <= 0.0 ? 0.0 : 1.0);
 }
 
 static PyObject *value_exp(Value *self, PyObject *Py_UNUSED(none))
@@ -645,11 +632,8 @@ static PyObject *get_tuple(Value *self, void *slopes)
 
 static PyObject *value_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw))
 {
-    if (!(type->tp_flags & Py_TPFLAGS_IS_ABSTRACT)) return type->tp_alloc(type, 0);
-    PyObject *none = PyTuple_New(0);
-    if (none) PyBaseObject_Type.tp_new(type, none, NULL);  /* raises */
-    Py_XDECREF(none);
-    return NULL;
+    return type->tp_flags & Py_TPFLAGS_IS_ABSTRACT  /* object refuses to make one */
+        ? PyBaseObject_Type.tp_new(type, nothing, NULL) : type->tp_alloc(type, 0);
 }
 
 /* The operands and their slopes from two tuples, or NULL and an exception. */
@@ -669,12 +653,10 @@ static Many *new_many(PyObject *children, PyObject *slopes)
     return NULL;
 }
 
-static PyObject *tuple_of(PyObject *x) { return x ? PySequence_Tuple(x) : PyTuple_New(0); }
-
 static int value_init(PyObject *self, PyObject *args, PyObject *kw)
 {
     static char *keywords[] = {"data", "_children", "_op", "label", "slopes", NULL};
-    PyObject *data, *children = NULL, *op = names[NO_OP], *label = op, *slopes = NULL, *x;
+    PyObject *data, *children = nothing, *op = names[NO_OP], *label = op, *slopes = nothing, *x;
     Value *v = (Value *)self, old;
     Many *many = NULL;
     double number = 0.0;
@@ -682,12 +664,12 @@ static int value_init(PyObject *self, PyObject *args, PyObject *kw)
     if (kw && !(kw = PyDict_Copy(kw))) return -1;  /* somebody's __float__ may clear the caller's */
     if (!PyArg_ParseTupleAndKeywords(args, kw, "O|OOOO:Value", keywords, &data, &children, &op,
                                      &label, &slopes) || real(data, &number)) children = NULL;
-    else children = tuple_of(children);
+    else children = PySequence_Tuple(children);
     for (Py_ssize_t i = 0; good && children && i < PyTuple_GET_SIZE(children); i++)
         x = PyTuple_GET_ITEM(children, i), good = check(IS_VALUE(x), "Value", x);
     good = good && children && check(PyUnicode_Check(op), "str", op)
         && check(PyUnicode_Check(label), "str", label);
-    slopes = good ? tuple_of(slopes) : NULL;
+    slopes = good ? PySequence_Tuple(slopes) : NULL;
     if (slopes && (many = new_many(children, slopes))) {
         old = *v;  /* of an earlier __init__, or nothing */
         v->op = (uintptr_t)Py_NewRef(op) | (old.op & BARE) | (many->size ? MANY : 0);
@@ -827,7 +809,7 @@ static int engine_exec(PyObject *module)
             "label", "_backward"};
         for (int i = 0; i < NAMES; i++)
             if (!(names[i] = PyUnicode_InternFromString(symbols[i]))) return -1;
-        PyObject *numbers = PyImport_ImportModule("numbers");
+        PyObject *numbers = (nothing = PyTuple_New(0)) ? PyImport_ImportModule("numbers") : NULL;
         Real = numbers ? PyObject_GetAttrString(numbers, "Real") : NULL;
         Py_XDECREF(numbers);
         PyObject *type = Real ? PyType_FromSpec(&value_spec) : NULL;
@@ -837,16 +819,12 @@ static int engine_exec(PyObject *module)
         Value_Type->tp_name = "Value";  /* in messages, as for a class written in Python */
         Value_Type->tp_dictoffset = offsetof(Value, own);
         Value_Type->tp_vectorcall = value_call;
-#if !DEBUG
         PyObject_Init(&fresh, Value_Type);
-#endif
         Py_AtExit(forget);
         type_call.ml_meth = (PyCFunction)(void (*)(void))PyType_Type.tp_call;
     }
-    PyObject *checksum = PyLong_FromUnsignedLong(ENGINE_CHECKSUM);
-    int status = checksum ? PyModule_AddObjectRef(module, "checksum", checksum) : -1;
-    Py_XDECREF(checksum);
-    return status ? status : PyModule_AddObjectRef(module, "Value", (PyObject *)Value_Type);
+    return PyModule_AddIntConstant(module, "checksum", (long)ENGINE_CHECKSUM)
+        || PyModule_AddObjectRef(module, "Value", (PyObject *)Value_Type) ? -1 : 0;
 }
 
 static PyMethodDef functions[] = {
@@ -865,7 +843,4 @@ static PyModuleDef engine = {
     .m_slots = engine_slots,
 };
 
-PyMODINIT_FUNC PyInit__engine(void)
-{
-    return PyModuleDef_Init(&engine);
-}
+PyMODINIT_FUNC PyInit__engine(void) { return PyModuleDef_Init(&engine); }
