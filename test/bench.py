@@ -5,7 +5,8 @@
     python test/bench.py moons tiny --no-peers    # a quick answer, while the engine changes
 
 Each contestant has its turn in every round, in a new process with one thread. Times are those of
-the processor; on Windows, and where a whole process is timed, those of the clock.
+the processor; on Windows, and where a whole process is timed, those of the clock. Figures of memory
+need Linux.
 """
 import argparse
 import importlib.util
@@ -14,7 +15,6 @@ import os
 import platform
 import random
 import sys
-from functools import partial
 from pathlib import Path
 from statistics import median
 from subprocess import PIPE, run
@@ -27,7 +27,6 @@ clock = perf_counter if os.name == 'nt' else process_time
 ROOT = str(Path(__file__).resolve().parent.parent)
 DEMO, WIDE = [(2, 16), (16, 16), (16, 1)], [(784, 32), (32, 10)]  # inputs, neurons of each layer
 POINTS = 25, 50, 100, 150, 200, 400, 800
-RATE = 0.1
 LOSS = {  # at a step
     'moons': {1: 0.9079585915405642, 2: 0.4679091243423272, 100: 0.12912892477256785},
     'wide': {1: 38.16008763162441, 2: 31.66405984751825},
@@ -49,7 +48,7 @@ def loss_of(scores, labels, parameters, relu):
     return sum(losses) * (1.0 / len(losses)) + 1e-4 * sum(p * p for p in parameters)
 
 
-def descend(model, loss, rate=RATE):
+def descend(model, loss, rate=0.1):
     model.zero_grad()
     loss.backward()
     for p in model.parameters():
@@ -61,11 +60,8 @@ def moons_step(n=100):
     from micrograd.engine import Value
     from micrograd.nn import MLP
     model, (points, labels) = MLP(2, [16, 16, 1]), moons(n)
-
-    def step():
-        scores = [model([Value(x) for x in point]) for point in points]
-        return descend(model, loss_of(scores, labels, model.parameters(), VALUES.relu))
-    return step
+    return lambda: descend(model, loss_of([model([Value(x) for x in point]) for point in points],
+                                          labels, model.parameters(), VALUES.relu))
 
 
 def drawn(shapes):
@@ -95,7 +91,7 @@ def one_by_one(parameters, points, labels, relu):
 
 
 def batched(parameters, points, labels, relu):
-    """What computes it where each of these is one array."""
+    """The same, where each of these is one array."""
     def loss():
         x, rest = points.T, parameters
         for m, n in DEMO:
@@ -122,7 +118,7 @@ def wide(Value):
     return lambda: descend(model, -softmax(model(x), VALUES)[7].log(), 0.001)
 
 
-# The peers: each gives, again and again, a function's value and its gradient at the array p.
+# The peers: each gives, again and again, the loss of the moons and its gradient at the array p.
 
 def with_torch(function, p):
     import torch
@@ -173,62 +169,38 @@ def with_aadc(function, p):
         yield replay.val(out), [replay.diff(argument) for argument in arguments]
 
 
-def with_xad(function, p):
-    from xad.adj_1st import Real, Tape
-    from xad.math import max as maximum
-    data, tape = [*moons(), lambda v: maximum(v, 0.0)], Tape()
-    tape.activate()
-    while True:
-        tape.clearAll()
-        inputs = [Real(x) for x in p]
-        tape.registerInputs(inputs)
-        tape.newRecording()
-        out = function(inputs, *data)()
-        tape.registerOutput(out)
-        out.derivative = 1.0
-        tape.computeAdjoints()
-        yield out.value, [x.derivative for x in inputs]
-
-
 def with_autoneuronet(function, p):
     from autoneuronet import Var
-    data = [*moons(), Var.relu]
     while True:
         inputs = [Var(x) for x in p]
-        out = function(inputs, *data)()
+        out = function(inputs, *moons(), Var.relu)()
         out.grad = 1.0
         out.backward()
         yield out.val, [x.grad for x in inputs]
 
 
+def peer_steps(with_peer, function):
+    from numpy import array, asarray
+    p = array(drawn(DEMO))
+    for value, grad in with_peer(function, p):
+        yield float(value)
+        p -= 0.1 * asarray(grad)
+
+
+# What is measured: each prints its figures, in a process of its own.
+
 def work_of(part, who):
     """What derives the tiny graph, or else what takes a training step and returns the loss."""
     module, _, with_peer, function, _ = CONTESTANTS[who]
-    plain, own = who == 'plain floats', who == 'own Value'
     if with_peer:
-        return peer_step(with_peer, function, part == 'tiny')
+        return peer_steps(with_peer, function).__next__
+    own = {'plain floats': float, 'own Value': Own}
+    Value = own.get(who) or importlib.import_module(module).Value
     if part == 'tiny':
-        return 'tiny(-41.0, 2.0)' if plain else 'tiny(Value(-41.0), Value(2.0)).backward()'
-    if part == 'moons':
-        return one_by_one(drawn(DEMO), *moons(), FLOATS.relu) if plain else moons_step()
-    Value = float if plain else Own if own else importlib.import_module(module).Value
-    return wide(Value) if part == 'wide' else gpt(Value)
-
-
-def peer_step(with_peer, function, is_tiny):
-    from numpy import array, asarray
-    if is_tiny:
-        p, function = array([-41.0, 2.0]), lambda p, *_: partial(tiny, *p)
-    else:
-        p = array(drawn(DEMO))
-    derivatives = with_peer(function, p)
-    next(derivatives)  # what is compiled, is now
-
-    def step():
-        value, grad = next(derivatives)
-        p[:] -= RATE * asarray(grad)
-        return float(value)
-    return derivatives.__next__ if is_tiny else step
+        return 'tiny(-41.0, 2.0)' if Value is float else 'tiny(Value(-41.0), Value(2.0)).backward()'
+    if part == 'moons' and Value is float:
+        return one_by_one(drawn(DEMO), *moons(), FLOATS.relu)
+    return moons_step() if part == 'moons' else wide(Value) if part == 'wide' else gpt(Value)
 
 
 def train(part, step, n):
@@ -237,20 +209,14 @@ def train(part, step, n):
     assert math.isclose(loss, LOSS[part][n], rel_tol=1e-9), f'loss {loss}, not {LOSS[part][n]}'
 
 
-# What is measured: each prints its figures, in a process of its own.
-
 def contest(part, who):
-    """The time that the work takes, and the seconds of its set-up."""
-    module = importlib.import_module(CONTESTANTS[who][0])
-    start = perf_counter()
-    work = work_of(part, who)
-    setup = perf_counter() - start
+    module, work = importlib.import_module(CONTESTANTS[who][0]), work_of(part, who)
     if part in LOSS:
         train(part, work, 1 if who == 'plain floats' else 2)
-    timer = Timer(work, 'import gc; gc.enable()', clock, {**globals(), **vars(module)})
+    timer = Timer(work, 'import gc; gc.enable()', clock, {'tiny': tiny, **vars(module)})
     calls, _ = timer.autorange()
     number, unit = max(1, calls // 9), 1e6 if part == 'tiny' else 1e3
-    print(median(timer.repeat(min(calls, 9), number)) / number * unit, setup)
+    print(median(timer.repeat(min(calls, 9), number)) / number * unit)
 
 
 def whole(part, who):
@@ -264,52 +230,43 @@ def whole(part, who):
 
 
 def digits(_, who):
-    """The seconds to learn scikit-learn's digits, and the percentage right of those not seen."""
     from sklearn.datasets import load_digits
 
     from micrograd.nn import MLP
     images, labels = load_digits(return_X_y=True)
     samples = [*zip((images / 16).tolist(), labels.tolist())]
     random.shuffle(samples)
-    unseen, samples, right = samples[:360], samples[360:] * 5, math.nan
+    unseen, samples = samples[:360], samples[360:] * 5
     model, n, start = MLP(64, [32, 10]), 10 if who == 'peer' else len(samples), clock()
     for k, (x, label) in enumerate(samples[:n]):
         scores = model(x)
-        if who == 'peer':  # the original has neither exp() nor log()
-            loss = sum((1 + v - scores[label]).relu() for v in scores)
-        else:
-            loss = -softmax(scores, VALUES)[label].log()
+        loss = (-softmax(scores, VALUES)[label].log() if who != 'peer' else  # it has no log()
+                sum((1 + v - scores[label]).relu() for v in scores))
         descend(model, loss, 0.1 * (1 - k / len(samples)))
     seconds = (clock() - start) * len(samples) / n
-    if who != 'peer':
-        scores = [[v.data for v in model(x)] for x, _ in unseen]
-        right = sum(v[label] == max(v) for v, (_, label) in zip(scores, unseen)) / 3.6
-        assert right >= 95, f'{right:.1f} %'
+    scores = [[v.data for v in model(x)] for x, _ in unseen]
+    right = sum(v[label] == max(v) for v, (_, label) in zip(scores, unseen)) / 3.6
+    assert right >= 95 or who == 'peer', f'{right:.1f} %'
     print(seconds, right)
 
 
 def points(_, who):
-    """The least nanoseconds a Value among these training steps, and the ratio of each to it."""
     from micrograd.engine import Value
-    living = [Value(0.0) for _ in range(2**20)][::256] if who == 'survivors' else []
+    living = [Value(0.0) for _ in range(2**20 if who == 'survivors' else 0)]
+    random.shuffle(living)
+    del living[:len(living) // 256 * 255]  # in no order
     costs = []
     for n in POINTS:
-        step, size, times = moons_step(n), 648 * n + 1018, []  # size: of the graph
+        step, times = moons_step(n), []
         for _ in range(9):
-            if who == 'disorder':
-                dying = [Value(0.0) for _ in range(size)]
-                random.shuffle(dying)
-                del dying
             start = clock()
             step()
-            times.append((clock() - start) * 1e9 / size)
+            times.append((clock() - start) * 1e9 / (648 * n + 1018))  # the size of the graph
         costs.append(median(times[4:]))
-    del living
     print(min(costs), *(cost / min(costs) for cost in costs))
 
 
 def stages(_, who):
-    """The megabytes in use after each stage of a program."""
     from micrograd.engine import Value
     few, many, kept, sizes = moons_step(10), moons_step(800), [], []
     for work, times in [(few, 9), (many, 9), (few, 99), (None, 1), (kept.clear, 1), (few, 99)]:
@@ -320,7 +277,6 @@ def stages(_, who):
 
 
 def nodes(part, who):
-    """Per node, the nanoseconds to build, backpropagate and drop a chain of n nodes, and bytes."""
     from micrograd.engine import Value
     n, c, x = int(part.split()[0].replace(',', '')), Value(0.999), Value(1.0)
     before, start = memory('VmRSS'), clock()
@@ -329,61 +285,50 @@ def nodes(part, who):
     else:
         for _ in range(n // 2):
             x = x * c + c
-    built = clock()
-    size, ready = memory('VmRSS') - before, clock()
+    seconds = clock() - start
+    size, start = memory('VmRSS') - before, clock()
     if who != 'plain floats':
         x.backward()
-    done = clock()
     del x
-    seconds = built - start, done - ready, clock() - done
-    print(*(t * 1e9 / n for t in (sum(seconds), *seconds)), size / n)
+    print((seconds + clock() - start) * 1e9 / n, size / n)
 
 
 def memory(what):
     """Bytes of memory that this process has in use ('VmRSS'), or had at most ('VmHWM')."""
     status = Path('/proc/self/status')
-    if status.exists():
-        return int(status.read_text().split(what + ':')[1].split()[0]) * 1024
-    if not importlib.util.find_spec('resource'):
-        return math.nan  # Windows
-    from resource import RUSAGE_SELF, getrusage
-    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+    text = status.read_text() if status.exists() else f'{what}: nan'
+    return float(text.split(what + ':')[1].split()[0]) * 1024
 
 
 PARTS = {  # how it is measured, the columns, the rounds, and what it is
-    'moons': (contest, ['ms', 'set-up, s'], 9, "a training step of the demo's net, 100 points"),
-    'tiny': (contest, ['µs', 'set-up, s'], 9, 'a graph of ten nodes, built and backpropagated'),
-    'wide': (contest, ['ms', 'set-up, s'], 9, 'a training step of MLP(784, [32, 10]) with softmax '
-             'and cross-entropy, on one sample; its inputs are Values, made once'),
-    'gpt': (contest, ['ms', 'set-up, s'], 9, 'a training step of the GPT of gpt.py, on one word'),
+    'moons': (contest, ['ms'], 9, "a training step of the demo's net, 100 points"),
+    'tiny': (contest, ['µs'], 9, 'a graph of ten nodes, built and backpropagated'),
+    'wide': (contest, ['ms'], 9, 'MLP(784, [32, 10]), softmax, cross-entropy; one sample'),
+    'gpt': (contest, ['ms'], 9, 'a training step of the GPT of gpt.py, on one word'),
     'thousand': (whole, ['s', 'MB at most'], 1, 'all its 1,000 steps'),
     'cold': (whole, ['s', 'MB at most'], 7, "import, train the demo's net for 100 steps, exit"),
-    'digits': (digits, ['s', '% right'], 3, "MLP(64, [32, 10]) learns scikit-learn's digits, and "
-               'is tried on others; of the peer, the time for ten images, times their number'),
-    'points': (points, ['ns', *POINTS], 5, 'training steps of so many points; per Value where that '
-               'is least, and the ratio of each to it'),
+    'digits': (digits, ['s', '% right'], 3, "MLP(64, [32, 10]) learns the digits of scikit-learn"),
+    'points': (points, ['ns', *POINTS], 5, 'the least per Value, and each number of points to it'),
     'stages': (stages, ['10 points', '800', '10', '10⁶ nodes', 'dropped', '10 points'], 3,
-               'megabytes in use after one stage of a program and the next'),
-    **{f'{10**k:,} nodes': (nodes, ['ns', 'build', 'backward', 'drop', 'bytes'], 5,
-                            'of a chain, per node') for k in range(3, 8)},
+               'megabytes in use after each stage of a program'),
+    **{f'{10**k:,} nodes': (nodes, ['ns', 'bytes'], 5, 'of a chain, per node')
+       for k in range(3, 8)},
 }
 CONTESTANTS = {  # the module, the parts, how the loss is derived, and what is different
     'Python alone': ('sys', 'cold', None, None, 'and what this program imports'),
     'plain floats': ('math', 'moons tiny wide gpt nodes', None, None, 'forward alone, or a list'),
     'compiled': ('micrograd.engine', ' '.join(PARTS), None, None, ''),
-    'survivors': ('micrograd.engine', 'points', None, None, 'of 2²⁰ Values each 256th lives on'),
-    'disorder': ('micrograd.engine', 'points', None, None, 'as many died in random order before'),
+    'survivors': ('micrograd.engine', 'points', None, None, 'one of 256 from 2²⁰ Values lives on'),
     'pure': ('micrograd.engine', 'moons tiny wide gpt digits points stages nodes', None, None, ''),
     'own Value': ('math', 'gpt thousand', None, None, 'the class Own of gpt.py'),
-    'peer': ('micrograd.engine', 'moons tiny digits', None, None, 'the package of --peer'),
-    'PyTorch': ('torch', 'moons tiny', with_torch, one_by_one, 'scalars in float64'),
+    'peer': ('micrograd.engine', 'moons tiny digits', None, None, 'of the digits ten, scaled up'),
+    'PyTorch': ('torch', 'moons', with_torch, one_by_one, 'scalars in float64'),
     'import torch': ('torch', 'cold', None, None, 'and nothing else'),
     'PyTorch, batch': ('torch', 'moons cold', with_torch, batched, 'all points in one tensor'),
-    'XAD': ('xad', 'moons tiny', with_xad, one_by_one, 'a tape in C++, with Python bindings'),
-    'AutoNeuroNet': ('autoneuronet', 'moons tiny', with_autoneuronet, one_by_one, 'nodes in C++'),
-    'CasADi': ('casadi', 'moons tiny', with_casadi, one_by_one, 'built at set-up, then replayed'),
-    'AADC': ('aadc', 'moons tiny', with_aadc, one_by_one, 'compiled at set-up, then replayed'),
-    'JAX': ('jax', 'moons tiny cold', with_jax, batched, 'compiled at set-up, one array'),
+    'AutoNeuroNet': ('autoneuronet', 'moons', with_autoneuronet, one_by_one, 'nodes in C++'),
+    'CasADi': ('casadi', 'moons', with_casadi, one_by_one, 'built once, then replayed'),
+    'AADC': ('aadc', 'moons', with_aadc, one_by_one, 'compiled once, then replayed'),
+    'JAX': ('jax', 'moons cold', with_jax, batched, 'compiled once, one array'),
 }
 
 
@@ -427,22 +372,15 @@ def main():
     sys.path.insert(0, ROOT)
     if not importlib.import_module('micrograd.engine').compiled:
         sys.exit('the compiled engine has not been built: see the README on installing')
-    cpu = Path('/proc/cpuinfo').read_text() if os.path.exists('/proc/cpuinfo') else ''
-    cpu = cpu.partition('model name')[2].split('\n')[0].strip('\t :') or platform.processor()
-    print(f'{cpu}, {platform.python_implementation()} {platform.python_version()}')
-    if math.isnan(memory('VmRSS')):
-        print('No figures of memory: this system has neither /proc nor the module resource.')
+    print(platform.platform(), platform.python_implementation(), platform.python_version())
     for part in PARTS:
         name = part.split()[-1]
-        if name not in (options.parts or names):
-            continue
         contestants = [who for who, (module, where, with_peer, *_) in CONTESTANTS.items()
                        if name in where.split() and importlib.util.find_spec(module)
                        and (who != 'peer' or options.peer)
                        and not (options.no_peers and (with_peer or module == 'torch'))]
-        if name == 'digits' and not importlib.util.find_spec('sklearn'):
-            print('\ndigits: scikit-learn is not installed')
-        else:
+        if name in (options.parts or names) and (
+                name != 'digits' or importlib.util.find_spec('sklearn')):
             table(part, contestants, options.peer)
 
 

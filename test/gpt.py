@@ -1,7 +1,6 @@
 """A GPT out of scalars, for bench.py: of the kind of microgpt, with the Value that it brings along.
 
-One layer, 4 heads, 16 dimensions, 16 places, 4,192 parameters. It reads words letter by letter,
-and learns by Adam, in 1,000 steps of one word each, to tell the next letter.
+It has one layer, 4 heads and 4,192 parameters, and learns to tell the next letter of a word.
 """
 import math
 import random
@@ -59,7 +58,7 @@ def gpt(Value):
     parameters = [p for matrix in matrices.values() for row in matrix for p in row]
     means, squares, steps = [0.0] * len(parameters), [0.0] * len(parameters), count()
 
-    def step():
+    def step():  # of Adam
         t = next(steps)
         loss = loss_at(WORDS[t % len(WORDS)])
         loss.backward()
