@@ -110,9 +110,9 @@ def run(program, engine, settle=lambda i, v: v):
     nodes, steps, depth, Sub = [engine.Value(1.0)], [], 0, subclass(engine.Value)
 
     def operand(x):
-        if isinstance(x, list):
-            return [*map(operand, x)]
-        return constant(x) if isinstance(x, str) else nodes[~(x % len(nodes))]
+        xs = [constant(y) if isinstance(y, str) else nodes[~(y % len(nodes))]
+              for y in (x if isinstance(x, list) else [x])]
+        return xs if isinstance(x, list) else xs[0]
 
     def own(kind, data, operands=(), slopes=()):
         make = functools.partial(Sub if 'Sub' in kind else engine.Value, data, operands,
