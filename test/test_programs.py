@@ -1,17 +1,12 @@
 """Random programs: the same on both engines, to the bit; and the numbers and gradients of PyTorch.
 
-Beside PyTorch, every operation by itself (the number and the local derivatives), the chain rule
-(every gradient is the sum of what the nodes above hand down), and the gradients of whole graphs.
-These may differ where
-
-- a local derivative is inf or nan, or leaves the range of floats, and PyTorch's formula has no such
-  factor: it multiplies by a mask, or divides by x instead of multiplying by 1/x;
-- tanh is close to ±1, or sigmoid to 1, and PyTorch's formula for the slope has lost its digits;
-- contributions cancel, so that the order of a sum shows.
-
-`Comparison` counts these as explained, and all else as unexplained, of which there must be none.
+The gradients of whole graphs may differ from PyTorch's where a local derivative is inf or nan, or
+leaves the range of floats, and its formula has no such factor (it multiplies by a mask, or divides
+by x instead of multiplying by 1/x), and where tanh is close to ±1, or sigmoid to 1, and its formula
+for the slope has lost its digits. These are counted as explained; all else must agree.
 """
 import functools
+import itertools
 import math
 from collections import Counter, defaultdict
 from types import SimpleNamespace
@@ -26,25 +21,22 @@ LIMITS = [1e3, 1e100, math.inf]  # beyond which a node is left out beside PyTorc
 
 
 def program(rng, size=40, **options):
-    """A random program, tame or wild."""
     return random_program(rng, rng.randrange(4, size), rng.choice((0.0, 0.02, 0.3)), **options)
 
 
-def examples(n, **options):
-    """Run a test with the `steps` of n programs; where it fails, show the shortest that does."""
+def examples(n, **options):  # where a test fails, it shows the shortest program that does
     calm = settings(max_examples=n, deadline=None, database=None, derandomize=True,
                     suppress_health_check=[*HealthCheck])
     steps = strategies.randoms(use_true_random=False).map(lambda rng: program(rng, **options))
     return lambda test: calm(given(steps=steps)(test))
 
 
+@np.errstate(all='ignore')
 def same(mg, other, steps):
-    records = []
-    with np.errstate(all='ignore'):
-        for engine in mg, other:
-            with imported(engine):
-                records.append(run(steps, engine))
-    return records[0] == records[1]
+    with imported(mg):
+        record = run(steps, mg)
+    with imported(other):
+        return record == run(steps, other)
 
 
 @examples(600, numpy=True, wrong=True)
@@ -63,54 +55,33 @@ def test_sumprod_is_the_graph_of_the_operators(mg, steps):
 
 # PyTorch
 
-@functools.cache
-def own_rule():
-    """Tensors with a backward of one's own: what the slopes are is said from outside."""
-    import torch
-
-    class Own(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, slopes, *operands):
-            ctx.slopes = slopes or [None] * len(operands)
-            return tensor(0.0).detach()
-
-        @staticmethod
-        def backward(ctx, grad):
-            return None, *(slope if slope is None else grad * slope for slope in ctx.slopes)
-
-    return Own.apply
-
-
 def apply(op, *operands):
-    """An operation on tensors."""
     if op == 'sumprod':
         return sumprod(*operands)
-    if op in OWN:
-        return own_rule()(operands[2], *operands[1])
+    if op in OWN:  # the number is filled in; the slopes are those that were given
+        return sum((x * slope for x, slope in zip(*operands[1:])), tensor(0.0))
     return (FUNCTIONS | OPERATORS)[op](*operands)
 
 
-def slopes(v):
-    """Of a node, also where they are in a function assigned by programs.py."""
+def slopes(v):  # also where they are in a function that programs.py assigned
     return getattr(v._backward, 'slopes', v._slopes)
 
 
-def near(x, y, units, slack=0.0):
+@np.errstate(all='ignore')
+def near(x, y, units, slack):
     """Where floats agree, sign and all, to so many units in the last place, or to `slack`."""
-    with np.errstate(all='ignore'):
-        unit = np.spacing(np.maximum(abs(x), abs(y)))
-        close = (x == y) | (abs(x - y) <= np.maximum(units * unit, slack))
+    unit = np.spacing(np.maximum(abs(x), abs(y)))
+    close = (x == y) | (abs(x - y) <= np.maximum(units * unit, slack))
     return close & (np.signbit(x) == np.signbit(y)) | np.isnan(x) & np.isnan(y)
 
 
 class Comparison:
-    """Counts what was compared; `unexplained` has what disagrees."""
     def __init__(self, mg):
         self.mg, self.counts, self.unexplained = mg, Counter(), []
         self.operations = defaultdict(list)  # by name: rows of operands, number, local derivatives
 
     def add(self, program, limit):
-        """Compare a program's graphs, in which a node that is larger than `limit` is left out."""
+        """Compare a program's graphs, without the nodes that are larger than `limit`."""
         made = {}
 
         def settle(i, v):
@@ -118,16 +89,15 @@ class Comparison:
                 raise OverflowError('too large')
             made[i] = v, v.data
             self.counts['nodes'] += 1
-            a, b, *_ = *(x.data for x in v._prev), 1.0, 1.0
-            op, *exponent = program[i][0], *program[i][2:]
+            op, *operands = program[i]
             if op in OPERATORS or op in FUNCTIONS:
+                a, b, *_ = *(x.data for x in v._prev), 1.0
                 if op == '**' and len(v._prev) == 1:
-                    b = float(constant(*exponent))
+                    b = float(constant(operands[1]))
                 self.operations[op].append((a, b, v.data, *v._slopes, 0.0)[:5])
             return v
 
-        record = run(program, self.mg, settle)
-        self.gradients(program, made, record['steps'])
+        self.gradients(program, made, run(program, self.mg, settle)['steps'])
         if made:
             self.chain_rule(made[max(made)][0], program)
 
@@ -138,60 +108,58 @@ class Comparison:
 
     def gradients(self, program, made, steps):
         """The leaves' gradients in the end, against those of the same program in PyTorch."""
-        import torch
-        values, tensors, leaves, roots = [None], [tensor(1.0)], [], []
-        expected, size, odd = Counter(), Counter(), set()
+        values, tensors, leaves, size, odd = [None], [tensor(1.0)], [], Counter(), set()
 
         def operand(x):
             if isinstance(x, (int, list)):
                 return tensors[~(x % len(tensors))] if isinstance(x, int) else [*map(operand, x)]
             try:
-                return torch.tensor(float(constant(x)), dtype=torch.float64)
-            except (OverflowError, ValueError):  # too large, beside 0 in a sumprod; or a name
-                return torch.tensor(math.inf, dtype=torch.float64)
+                return tensor(float(constant(x)))
+            except OverflowError:  # beside 0 in a sumprod
+                return tensor(math.inf)
 
         for i, (op, *operands) in enumerate(program):
             if i in made:
                 v, data = made[i]
                 values.append(v)
+                tensors.append(apply(op, *map(operand, operands)))
+                tensors[-1].data.fill_(data)  # go on from the same point
                 if op in OWN and not v._prev:
-                    tensors.append(tensor(data))
                     leaves.append((v, tensors[-1]))
-                else:
-                    tensors.append(apply(op, *map(operand, operands)))
-                    tensors[-1].data.fill_(data)  # go on from the same point
-            elif steps[i] != 'None':
-                self.exception(op, operands, operand, steps[i])
-            elif op == 'data =':
+            elif op in OPERATORS | FUNCTIONS and 'too large' not in steps[i]:
+                out = apply(op, *map(operand, operands)).item()  # an exception is inf or nan there
+                self.check('exceptions', not math.isfinite(out), op, operands, steps[i])
+            elif op == 'data =' and steps[i] == 'None':
                 old, x = map(operand, operands)  # what was made of the old number keeps it
                 new = old.clone()
-                new.data.copy_(x)
+                new.data.fill_(x.item())
                 tensors = [new if t is old else t for t in tensors]
             elif op == 'backward':
                 at = ~(operands[0] % len(tensors))
-                if leaves and values[at] is not None and tensors[at].requires_grad:
-                    roots.append((values[at], tensors[at]))
-        for root, out in roots:
-            sizes, unlike = bounds(self.mg, root)
-            size.update(sizes)
-            odd |= unlike
-            grads = torch.autograd.grad(out, [t for _, t in leaves], retain_graph=True,
-                                        allow_unused=True)
-            for (v, _), g in zip(leaves, grads):
-                expected[id(v)] += 0.0 if g is None else g.item()
-        for v, _ in leaves:
-            theirs = expected[id(v)]
+                if values[at] is not None:
+                    tensors[at].backward(retain_graph=True)
+                    self.bounds(values[at], size, odd)
+        for v, t in leaves:
+            theirs = 0.0 if t.grad is None else t.grad.item()
             if id(v) in odd:
                 self.counts['gradients explained'] += 1
             elif v.grad or theirs:
                 self.check('gradients', abs(v.grad - theirs) <= 1e-12 * size[id(v)],
                            v.grad, theirs, program)
 
-    def exception(self, op, operands, operand, said):
-        """Where Python raises, IEEE 754 has inf or nan."""
-        if 'Error' in said and 'too large' not in said and op in OPERATORS | FUNCTIONS:
-            out = apply(op, *map(operand, operands)).item()
-            self.check('exceptions', not math.isfinite(out), op, operands, said)
+    def bounds(self, root, size, odd):
+        """By id: how large all is that makes up a gradient; and what has a reason to differ."""
+        nodes, _ = self.mg.trace.trace(root)
+        sizes = Counter({id(root): 1.0})
+        for v in reversed(nodes):
+            for x, slope in zip(v._prev, map(abs, slopes(v))):
+                term = slope * sizes[id(v)]
+                usual = min(slope, term) > 1e-250 and max(slope, term) < 1e250
+                usual |= 0.0 in (slope, sizes[id(v)]) and term == 0.0
+                sizes[id(x)] += term
+                if id(v) in odd or not usual or slope < 1e-3 and v._op in ('tanh', 'sigmoid'):
+                    odd.add(id(x))
+        size.update(sizes)
 
     def chain_rule(self, root, program):
         """Every gradient is the sum of what the nodes above hand down."""
@@ -204,100 +172,68 @@ class Comparison:
             for x, slope in zip(v._prev, slopes(v)):
                 terms[id(x)].append(slope * v.grad)
             total, size = sum(terms[id(v)]), sum(map(abs, terms[id(v)]))
-            if math.isfinite(size):
-                self.check('sums', abs(v.grad - total) <= 1e-14 * size, v.grad, total, program)
-            elif not math.isfinite(total):
-                self.check('sums', not math.isfinite(v.grad), v.grad, total, program)
+            good = abs(v.grad - total) <= 1e-14 * size if math.isfinite(size) else (
+                math.isfinite(total) or not math.isfinite(v.grad))
+            self.check('sums', good, v.grad, total, program)
 
     def check_operations(self):
         """All operations there were, each at its point: the number, and the local derivatives."""
-        import torch
         for op, rows in self.operations.items():
             a, b, data, *ours = np.array(rows).T
-            x, y = map(tensor, (a, b))
-            operands = (x,) if op in FUNCTIONS else (x, y)
+            operands = [*map(tensor, (a, b))][:1 if op in FUNCTIONS else 2]
             out = apply(op, *operands)
-            theirs = [g.numpy() for g in torch.autograd.grad(out.sum(), operands)]
-            # Where x < -709, PyTorch's sigmoid is 0.
-            good = near(data, out.detach().numpy(), 3 if op in INEXACT else 0,
-                        1e-307 if op == 'sigmoid' else 0.0)
-            self.check(f'number: {op}', good.all(), *[rows[i] for i in np.flatnonzero(~good)][:3])
-            for slope, g, operand in zip(ours, theirs, 'ab'):
-                # 2 units of tanh are up to 4.4e-16 of 1 - y²; of a power near 0, they are 1e-323.
-                slack = {'tanh': 6e-16, 'sigmoid': 3e-16,
-                         '**': 1e-323 * np.fmax(np.fmin(abs(b), 1e20), 745.0)}
-                good = near(slope, g, 6, slack.get(op, 0.0))
-                if op == '**' and operand == 'b':  # of a plain exponent there is none
-                    good |= slope == 0.0
-                self.check(f'slope: {op} {operand}', good.all(), *[
-                    (rows[i], g[i]) for i in np.flatnonzero(~good)][:3])
-
-
-def bounds(mg, root):
-    """For each node, by id, the sum of the magnitudes of all contributions to its gradient; and the
-    nodes whose gradient has a reason to be another one in PyTorch."""
-    nodes, _ = mg.trace.trace(root)
-    size, odd = Counter({id(root): 1.0}), set()
-    for v in reversed(nodes):
-        for x, slope in zip(v._prev, map(abs, slopes(v))):
-            term = slope * size[id(v)]
-            usual = min(slope, term) > 1e-250 and max(slope, term) < 1e250
-            usual |= 0.0 in (slope, size[id(v)]) and term == 0.0
-            size[id(x)] += term
-            lost = slope < 1e-3 and v._op in ('tanh', 'sigmoid')
-            if id(v) in odd or not usual or lost:
-                odd.add(id(x))
-    return size, odd
+            out.sum().backward()
+            agree = {f'number: {op}': near(data, out.detach().numpy(), 3 if op in INEXACT else 0,
+                                           1e-307 if op == 'sigmoid' else 0.0)}  # 0 if x < -709
+            # 2 units of tanh are up to 4.4e-16 of 1 - y²; of a power near 0, they are 1e-323.
+            slack = {'tanh': 6e-16, 'sigmoid': 3e-16,
+                     '**': 1e-323 * np.fmax(np.fmin(abs(b), 1e20), 745.0)}.get(op, 0.0)
+            for slope, x, name in zip(ours, operands, 'ab'):
+                agree[f'slope: {op} {name}'] = near(slope, x.grad.numpy(), 6, slack) | (
+                    op == '**' and name == 'b') & (slope == 0.0)  # a plain exponent has none
+            for what, good in agree.items():
+                self.check(what, good.all(), [rows[i] for i in np.flatnonzero(~good)][:3])
 
 
 @pytest.mark.needs('torch')
-def test_pytorch(mg):
-    @examples(150, hands=False, numpy=True)
-    def beside(steps):
-        for limit in LIMITS:
-            comparison = Comparison(mg)
-            comparison.add(steps, limit)
-            comparison.check_operations()
-            assert comparison.unexplained == []
-
-    beside()
-
-
-KNOWN = [
-    ['Value', '2.0'], ['Sub', '-0.5'], ['*', 1, 0], ['rule', '3.0', [2, 0], ['7', '0.25']],
-    ['sumprod', [0, 1], [3, '0.5'], 2], ['Value', '1', [0, 0, 4], []], ['log', 3], ['backward', 2],
-    ['data =', 5, '4'], ['-', 1, 2], ['tanh', 0], ['backward', 0], ['backward', 0]]
+@examples(150, hands=False, numpy=True)
+def test_pytorch(mg, steps):
+    for limit in LIMITS:
+        comparison = Comparison(mg)
+        comparison.add(steps, limit)
+        comparison.check_operations()
+        assert comparison.unexplained == []
 
 
 @pytest.mark.needs('torch')
 def test_what_is_compared_beside_pytorch(mg):
+    steps = [
+        ['Value', '2.0'], ['Sub', '-0.5'], ['*', 1, 0], ['rule', '3.0', [2, 0], ['7', '0.25']],
+        ['sumprod', [0, 1], [3, '0.5'], 2], ['Value', '1', [0, 0, 4], []], ['log', 3],
+        ['backward', 2], ['data =', 5, '4'], ['-', 1, 2], ['tanh', 0], *[['backward', 0]] * 2]
     right, wrong = Comparison(mg), Comparison(SimpleNamespace(**{
         **vars(mg), 'sumprod': lambda p, q, start: mg.sumprod(p, q, start * 1.001)}))
+    wrong.operations['*'].append((2.0, 3.0, 6.0, 3.0, 2.0 + 1e-14))
     for comparison in right, wrong:
-        comparison.add(KNOWN, math.inf)
+        comparison.add(steps, math.inf)
         comparison.check_operations()
-    assert right.unexplained == [] and [x[0] for x in wrong.unexplained] == ['gradients']
+    assert right.unexplained == []
+    assert [what for what, *_ in wrong.unexplained] == ['gradients', 'slope: * b']
     assert right.counts == {
         'nodes': 8, 'gradients': 2, 'sums': 11, 'exceptions': 1, 'number: *': 1, 'number: -': 1,
         'number: tanh': 1, 'slope: * a': 1, 'slope: * b': 1, 'slope: - a': 1, 'slope: - b': 1,
         'slope: tanh a': 1}
-    right.operations['*'].append((2.0, 3.0, 6.0, 3.0, 2.0 + 1e-14))
-    right.check_operations()
-    assert [what for what, _ in right.unexplained] == ['slope: * b']
-
-
-EDGES = ['-inf', '-1e308', '-3', '-2.0', '-1', '-0.5', '-5e-324', '-0.0', '0', '5e-324', '0.5', '1',
-         '2', '3.0', '710.0', '1e308', 'inf', 'nan']
 
 
 @pytest.mark.needs('torch')
 def test_edges_beside_pytorch(mg):
+    edges = ['-inf', '-1e308', '-3', '-2.0', '-1', '-0.5', '-5e-324', '-0.0', '0', '5e-324', '0.5',
+             '1', '2', '3.0', '710.0', '1e308', 'inf', 'nan']
     comparison = Comparison(mg)
-    for x in EDGES:
+    for x in edges:
         steps = [step for op in FUNCTIONS for step in (['Value', x], [op, 0])]
-        for op in OPERATORS:
-            for y in EDGES:
-                steps += [['Value', x], ['Value', y], [op, 1, 0], ['Value', x], [op, 0, y]]
+        for op, y in itertools.product(OPERATORS, edges):
+            steps += [['Value', x], ['Value', y], [op, 1, 0], ['Value', x], [op, 0, y]]
         comparison.add(steps, math.inf)
     comparison.check_operations()
     assert comparison.unexplained == []
