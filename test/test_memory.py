@@ -252,6 +252,15 @@ def test_a_chain_through_own_attributes_is_dropped_without_recursion(mg):
         assert count(mg) == base
 
 
+def test_what_the_collector_has_to_look_at(mg):
+    if mg.pure:
+        pytest.skip('here Python decides')
+    a, b = mg.Value(2.0), mg.Value(3.0)
+    plain = [a, a + b, a * 2.0, -a, a.exp(), a ** b, mg.sumprod([a, b], [b, a], a)]
+    own = [mg.Value(1.0, (a,)), mg.Value(1.0, (a, b), slopes=(1, 2)), type('S', (mg.Value,), {})(1)]
+    assert [gc.is_tracked(v) for v in (*plain, *own, own[0] * 2.0)] == [False] * 7 + [True] * 4
+
+
 # Finalizers, which run while a graph is being freed
 
 def test_finalizers_may_build_and_drop_graphs(mg):
