@@ -3,34 +3,31 @@
     test_engine.py     what a Value promises, each promise once, on both engines
     test_package.py    what is imported, edited, pickled and documented; the engine that is chosen
     test_wild.py       programs as people write them for the original
-    test_nn.py         networks: parameters, training beside PyTorch's, the published run
+    test_nn.py         networks: parameters, outputs and gradients beside PyTorch's, training
     test_trace.py      pictures of graphs
     test_programs.py   random programs: both engines to the bit, and PyTorch; programs.py draws them
     test_memory.py     memory given back; threads, forks, and when memory runs out
     test_documents.py  the READMEs and the notebooks, run as they stand
-    long.py, mutants.py, bench.py   programs: long checks, faults planted to test the tests, speed
-
-Here are the fixture `mg`, which runs a test once on each engine, the option --engine, and what
-several files share.
+    long.py, elsewhere.py, mutants.py, bench.py and its gpt.py   programs: each says what for
 """
 import contextlib
 import functools
 import gc
 import importlib
-import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 import traceback
 from importlib.machinery import PathFinder
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 os.environ['HYPOTHESIS_STORAGE_DIRECTORY'] = os.devnull  # so that it leaves nothing behind
-PACKAGE = Path(importlib.util.find_spec('micrograd').origin).parent
+PACKAGE = Path(find_spec('micrograd').origin).parent
 HELP = """
 Test an engine of your own:
 
@@ -48,23 +45,17 @@ have (-, /, **, relu, exp, log, tanh, sigmoid) is skipped: the list at the end s
 
 @functools.cache
 def load(pure):
-    """The package on one of the engines; or None, where that has not been built.
-
-    It stands beside what sys.modules has of it, and is not in there. micrograd/__init__.py chooses
-    the engine: whoever asks `micrograd.engine` for Value gets the one that was chosen.
-    """
-    def ours():
-        return {name: module for name, module in sys.modules.items()
+    """The package on one of the engines, not in sys.modules; None, where that is not built."""
+    def take():
+        return {name: sys.modules.pop(name) for name in [*sys.modules]
                 if name.split('.')[0] == 'micrograd' and name != 'micrograd._engine'}
 
+    before = take()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('MICROGRAD_PURE', str(int(pure)))
-        for name in ours():
-            patch.delitem(sys.modules, name)
         nn, trace = map(importlib.import_module, ('micrograd.nn', 'micrograd.trace'))
-        modules = ours()
-        for name in modules:
-            del sys.modules[name]
+    modules = take()
+    sys.modules.update(before)
     engine = modules['micrograd.engine']
     built = PathFinder.find_spec('_engine', [str(PACKAGE)])
     assert engine.compiled == bool(built and not pure)  # or all tests on it would be skipped
@@ -75,10 +66,8 @@ def load(pure):
 
 @functools.cache
 def yours(path):
-    """An engine of somebody's own, in a file."""
     sys.path.insert(0, str(path.parent))
-    module = importlib.util.module_from_spec(
-        importlib.util.spec_from_file_location(path.stem, path))
+    module = module_from_spec(spec_from_file_location(path.stem, path))
     sys.modules.setdefault(path.stem, module)
     module.__spec__.loader.exec_module(module)
     return SimpleNamespace(pure=True, Value=module.Value,
@@ -86,8 +75,7 @@ def yours(path):
 
 
 @contextlib.contextmanager
-def imported(loaded):
-    """With what `load` gave, as if it were what is installed."""
+def imported(loaded):  # as if it were what is installed
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('MICROGRAD_PURE', str(int(loaded.pure)))
         for name, module in loaded.modules.items():
@@ -99,9 +87,8 @@ def imported(loaded):
 def mg(request):
     """`micrograd`, with the names of `engine` and `nn` as attributes; imports find it, too."""
     file = request.config.option.engine
-    loaded = yours(Path(file)) if file else (
-        load(request.param == 'pure') or pytest.skip('the compiled engine has not been built'))
-    with imported(loaded):
+    with imported(yours(Path(file)) if file else load(request.param == 'pure') or pytest.skip(
+            'the compiled engine has not been built')) as loaded:
         yield loaded
 
 
@@ -118,6 +105,8 @@ def pytest_addoption(parser):
 
 
 def pytest_cmdline_main(config):
+    config.addinivalue_line('markers', 'needs(*names): skip where a module or program is missing')
+    config.addinivalue_line('markers', 'yours(n): also for --engine, in this order')
     if 'test' in config.args:  # .pytest.ini gives it, before what the user gives
         config.args = [x for x in config.args if x != 'test'] or [str(Path(__file__).parent)]
     if config.option.engine == '':
@@ -130,12 +119,6 @@ def pytest_cmdline_main(config):
             raise pytest.UsageError(traceback.format_exc(limit=-1)) from None
         config.option.tbstyle, config.option.reportchars = 'short', 's'
         config.option.verbose += 1  # each test with its name
-    return None
-
-
-def pytest_configure(config):
-    config.addinivalue_line('markers', 'needs(*names): skip where a module or program is missing')
-    config.addinivalue_line('markers', 'yours(n): also for --engine, in this order')
 
 
 def pytest_collection_modifyitems(config, items):
@@ -146,14 +129,12 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_runtest_setup(item):
-    for mark in item.iter_markers('needs'):
-        for name in mark.args:
-            if not (importlib.util.find_spec(name) or shutil.which(name)):
-                pytest.skip(f'{name} is missing')
+    for name in (name for mark in item.iter_markers('needs') for name in mark.args):
+        if not (find_spec(name) or shutil.which(name)):
+            pytest.skip(f'{name} is missing')
 
 
 def need(mg, *methods):
-    """Skip where a class of somebody's own lacks one of these."""
     for method in methods:
         if not hasattr(mg.Value, method):
             pytest.skip(f'Value has no {method}')
@@ -170,8 +151,7 @@ def python(mg, code, *args, stdin=None, timeout=300, **environment):
 
 
 @contextlib.contextmanager
-def without_gc():
-    """Without the garbage collector: a graph has no cycles, and is freed when it is dropped."""
+def without_gc():  # a graph has no cycles, and is freed when it is dropped
     gc.collect()
     gc.disable()
     try:
@@ -180,12 +160,10 @@ def without_gc():
         gc.enable()
 
 
-def count(mg):
-    """How many Values there are, and a constant: every one refers to its type."""
+def count(mg):  # of Values, and a constant: every one refers to its type
     return sys.getrefcount(mg.Value)
 
 
 def tensor(x):
-    """A leaf in PyTorch."""
     import torch
     return torch.tensor(x, dtype=torch.float64, requires_grad=True)
