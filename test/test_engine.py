@@ -2,15 +2,12 @@
 
 First what every engine does, also one of your own: `python -m pytest --engine my_engine.py`.
 """
-import contextlib
 import copy
 import math
-import operator
 import pickle
 import random
 import re
 import signal
-from abc import ABCMeta, abstractmethod
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Real
@@ -187,30 +184,9 @@ def test_an_operation_is_one_node(mg, code):
     assert [a.grad, b.grad][:len(slopes)] == [3.0 * slope for slope in slopes]
 
 
-@pytest.mark.parametrize('x, k, data, slope', [
-    (0.0, 0, 1.0, 0.0), (-0.0, 2**-53, 0.0, inf), (5e-324, 1e-3, 5e-324 ** 1e-3, inf),
-    (1e-200, -1, 1e200, -inf), (-1e-200, -1, -1e200, -inf), (-1e-150, -2, 1e300, inf),
-    # to the bit what Python computes: 1 / x has another last digit
-    *((x, -1, x ** -1.0, -(x ** -2.0)) for x in (8.385908518869641, 8.84179473681791))])
-def test_power(mg, x, k, data, slope):
-    base, exponent = mg.Value(x), mg.Value(k)
-    for out in base ** k, base ** exponent, x ** exponent:
-        assert (out.data, out._slopes[0]) == (data, slope)
-
-
-def test_sigmoid_at_both_ends(mg):
-    for x in 40.0, 709.0, 744.0, 1e300, inf:
-        low, high = mg.Value(-x).sigmoid(), mg.Value(x).sigmoid()
-        assert high.data == 1.0
-        for y in low.data, *low._slopes, *high._slopes:
-            assert y == pytest.approx(math.exp(-x), rel=1e-15, abs=1e-323)
-
-
 @pytest.mark.parametrize('code, error', [
-    ('v(1) / v(0)', ZeroDivisionError), ('1 / v(0)', ZeroDivisionError),
-    ('v(0) ** -1', ZeroDivisionError), ('v(0).log()', ValueError), ('v(710).exp()', OverflowError),
-    ('(-10) ** v(401)', OverflowError), ('10**400 * v(1)', OverflowError),
-    ('v(-8) ** (1 / 3)', ValueError), ('(-1e-300) ** v(-1.5)', ValueError)])  # none is complex
+    ('1 / v(0)', ZeroDivisionError), ('v(0) ** -1', ZeroDivisionError), ('v(0).log()', ValueError),
+    ('v(710).exp()', OverflowError), ('v(-8) ** (1 / 3)', ValueError)])  # none is complex
 def test_undefined_is_pythons_own_exception(mg, code, error):
     with pytest.raises(error):
         eval(code, {'v': mg.Value})
@@ -261,12 +237,9 @@ def test_not_a_number(mg, x):
 def test_a_value_is_no_number(mg):
     v, u = mg.Value(1), mg.Value(1)
     assert v == v and v != u and v != 1.0 and len({v, u, v}) == 2 and bool(mg.Value(0)) is True
-    for take in *takers(mg, v), float, int, complex, round, abs, math.sin, operator.index:
+    for take in *takers(mg, v), float, int, round, abs, math.sin, lambda v: v < 1.0:
         with pytest.raises(TypeError):
             take(v)
-    for compare in operator.lt, operator.le, operator.gt, operator.ge:
-        with pytest.raises(TypeError, match='not supported between'):
-            compare(v, 1.0)
 
 
 def test_a_number_that_fails(mg):
@@ -312,26 +285,12 @@ def test_a_value_is_what_its_constructor_says(mg):
     ('V(1, label=["x"])', 'expected a str, not list'), ('V(label="x")', '.*data.*'),
     ('V(1, slopes=[1])', 'expected 0 slopes, got 1'), ('V(1, children=())', ".*'children'.*"),
     ('V(1, [v, v], slopes=[1])', 'expected 2 slopes, got 1'), ('v.exp(1.0)', '.*'),
-    ('V(1, [v], slopes=[1, 2, 3])', 'expected 1 slopes, got 3'), ('v.backward(1.0)', '.*'),
-    ('V(1, (), "", "", (), 1)', '.*argument.*'), ('v._backward(1)', '.*'), ('pow(v, 2, 3)', '.*'),
-    *((f'sumprod({args})', '.*') for args in (
-        '5.0, [v], v', '[v], None, v', 'v, [v], v', '[v], [v]', '[v], [v], v, v', '[], [], p=v'))])
+    ('v.backward(1.0)', '.*'), ('V(1, (), "", "", (), 1)', '.*argument.*'),
+    ('sumprod([v], None, v)', '.*'), ('sumprod(v, [v], v)', '.*'), ('sumprod([v], [v])', '.*')])
 def test_wrong_arguments(mg, code, error):
     for V in mg.Value, type('Sub', (mg.Value,), {}):
         with pytest.raises(ValueError if 'got' in error else TypeError, match=f'^{error}$'):
             eval(code, {'V': V, 'v': V(1.0), 'sumprod': mg.sumprod})
-
-
-def test_what_changes_while_it_is_read(mg):
-    def clear():
-        p.clear()
-        return q.clear() or 2.0
-
-    p, q = [mg.Value(3.0), mg.Value(1.0)], [OwnReal(clear), mg.Value(5.0)]
-    assert mg.sumprod(p, q, 1.0).data == 7.0
-    p, q = [mg.Value(3.0), mg.Value(1.0)], [OwnReal(clear), 5.0]
-    with contextlib.suppress(ValueError):  # fewer slopes than operands
-        mg.Value(1.0, p, slopes=q)
 
 
 def test_what_can_be_changed(mg):
@@ -339,6 +298,8 @@ def test_what_can_be_changed(mg):
     assert (v.data, v.grad, v.label, v._op, v._prev, v._slopes) == (2.0, 0.0, '', '', (), ())
     v.data, v.grad, v.label = 3, 4, 'v'
     assert (v.data, v.grad, v.label, (v + 1).label) == (3.0, 4.0, 'v', '')
+    v.data, v.grad = 0.1, -1e300
+    assert repr(v) == str(v) == f'{v}' == 'Value(data=0.1, grad=-1e+300)'
     for u in v, v * 2.0, type('Sub', (mg.Value,), {})(1.0, (v,)):
         for name in '_op', '_prev', '_slopes':
             with pytest.raises(AttributeError, match=name):
@@ -346,24 +307,14 @@ def test_what_can_be_changed(mg):
 
 
 def test_own_attributes_of_any_name(mg):
-    names = ['m', '_grad', '_a', 'da', '_next', 'op', 'slopes', '_Value__grad', 'Größe', 'a name']
+    names = ['m', '_grad', '_next', 'op', 'slopes', '_Value__grad', 'Größe', 'a name']
     v, sub = mg.Value(3.0), type('Sub', (mg.Value,), {})(3.0)
     for u in v, sub, v * sub, mg.Value(1.0, (v,), slopes=(1,)):
         before = describe(u)
         assert not [name for name in names if hasattr(u, name)]
         for name in names:
             setattr(u, name, -7.0)
-        u.m += 1.5
-        assert vars(u) == {**dict.fromkeys(names, -7.0), 'm': -5.5} and describe(u) == before
-        del u.m
-        assert not hasattr(u, 'm')
-
-
-@pytest.mark.parametrize('data', [-4, 0.1, 1e300, nan, -0.0])
-def test_repr(mg, data):
-    v = mg.Value(data)
-    (v * -1.5).backward()
-    assert repr(v) == str(v) == f'{v}' == f'Value(data={float(data)!r}, grad=-1.5)'
+        assert vars(u) == dict.fromkeys(names, -7.0) and describe(u) == before
 
 
 # Subclasses, and an operation of one's own, as in the lecture
@@ -378,10 +329,6 @@ def test_subclasses(mg):
         def __init__(self, data, rate):
             super().__init__(data * 2)
             self.rate = rate
-
-        def __setattr__(self, name, x):
-            assert name == 'rate'  # the engine itself does not ask
-            super().__setattr__(name, x)
 
         def __rsub__(self, other):
             return 'mine'
@@ -399,8 +346,6 @@ def test_subclasses(mg):
     assert mg.sumprod([v, p], [v, v], v).data == 2.0 + 2.0 * 2.0 + (3.0 + 2.0)
     (p + 1.0).backward()
     assert (p.grad, copy.copy(p).data, copy.deepcopy(p).rate) == (1.0, 3.0, 0.5)
-    with pytest.raises(TypeError, match='abstract'):
-        ABCMeta('Abstract', (mg.Value,), {'area': abstractmethod(lambda self: 0)})(1.0)
 
 
 def test_a_function_assigned_to_any_value(mg):
@@ -477,19 +422,16 @@ import pickle, sys
 from micrograd.engine import Value, compiled
 
 class Slots(Value):
-    __slots__ = ('rate', 'unset')
+    __slots__ = ('rate',)
 
 if len(sys.argv) > 1:
-    v, s = Value(1.5) * 3.0, Slots(float('nan'), label='s')
-    v.backward()
-    v.momentum, v.me, s.rate, s.child = 0.1, v, 0.25, v
-    sys.stdout.buffer.write(pickle.dumps((compiled, v, s), int(sys.argv[1])))
+    v = Slots(float('nan'), label='v')
+    v.grad, v.rate, v.me = 2.5, 0.25, [v]
+    sys.stdout.buffer.write(pickle.dumps((compiled, v), int(sys.argv[1])))
 else:
-    by, v, s = pickle.load(sys.stdin.buffer)
-    assert by is not compiled and type(v) is Value and type(s) is Slots
-    assert (v.data, v.grad, v.momentum, v._prev, v.me is s.child is v) == (4.5, 1.0, 0.1, (), True)
-    assert s.data != s.data and s.rate == 0.25 and not hasattr(s, 'unset')
-    assert vars(s) == {'label': 's', 'child': v}
+    by, v = pickle.load(sys.stdin.buffer)
+    assert by is not compiled and type(v) is Slots and v.data != v.data
+    assert (v.grad, v.rate, vars(v)) == (2.5, 0.25, {'label': 'v', 'me': [v]})
 """
 
 
