@@ -129,15 +129,14 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_runtest_setup(item):
-    for name in (name for mark in item.iter_markers('needs') for name in mark.args):
-        if not (find_spec(name) or shutil.which(name)):
-            pytest.skip(f'{name} is missing')
+    names = (name for mark in item.iter_markers('needs') for name in mark.args)
+    for name in (x for x in names if not (find_spec(x) or shutil.which(x))):
+        pytest.skip(f'{name} is missing')
 
 
 def need(mg, *methods):
-    for method in methods:
-        if not hasattr(mg.Value, method):
-            pytest.skip(f'Value has no {method}')
+    for method in (x for x in methods if not hasattr(mg.Value, x)):
+        pytest.skip(f'Value has no {method}')
 
 
 def python(mg, code, *args, stdin=None, timeout=300, **environment):

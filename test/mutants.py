@@ -28,9 +28,6 @@ ROOT = Path(__file__).resolve().parent.parent
 TESTS = [f'test/test_{name}.py' for name in (  # those first that are quick and notice most
     'engine', 'programs', 'nn', 'package', 'wild', 'trace', 'memory', 'documents')]
 QUICK = 'not published_run and not notebook_shows and not moon_mlp and not gout and not lines_of_'
-# The engine that a file's faults concern: without the tests on the other one.
-ONLY = {'engine.py': 'not compiled', '_engine.c': 'not pure'}
-
 # What stands there, and what may stand there instead.
 IN_BOTH = [
     (r' \+ ', ' - '), (' - ', ' + '), (r' \* ', ' / '), (' / ', ' * '), (r' \+= ', ' = '),
@@ -54,8 +51,7 @@ WORDS = {True: r'(?s)/\*.*?\*/|"(\\.|[^"\\])*"|(?m:^#([^\\\n]|\\.)*$)',
          False: r'(?s)""".*?"""|#[^\n]*|(?m:^ *(raise|import|from) [^\n]*)'}
 
 
-def mutants(name, source):
-    """(line, in words, the faulty source), for every fault that can be planted here."""
+def mutants(name, source):  # all: (line, in words, the faulty source)
     in_c = name.endswith('.c')
     hidden = re.sub(WORDS[in_c], lambda m: re.sub(r'[^\n]', '~', m[0]), source)
     for pattern, other in IN_BOTH + (IN_C if in_c else IN_PYTHON):
@@ -63,14 +59,13 @@ def mutants(name, source):
             new = m.expand(other) if isinstance(other, str) else other(m)
             faulty = source[:m.start()] + new + source[m.end():]
             line = source[:m.start()].count('\n')
+            words = f'{m[0].strip()!r}: {new.strip()!r} in {source.splitlines()[line].strip()[:70]}'
             with contextlib.suppress(SyntaxError):
                 if '~' not in new != m[0] and (in_c or compile(faulty, name, 'exec')):
-                    yield (line + 1, f'{m[0].strip()!r}: {new.strip()!r} in '
-                           f'{source.splitlines()[line].strip()[:70]}', faulty)
+                    yield line + 1, words, faulty
 
 
-def build(tree):
-    """Whether the extension compiles."""
+def build(tree):  # whether that works
     package = tree / 'micrograd'
     binary = package / f'_engine{sysconfig.get_config_var("EXT_SUFFIX")}'
     binary.unlink(missing_ok=True)
@@ -83,13 +78,12 @@ def build(tree):
 
 def notice(tree, tests, only, seconds=200):
     """What the tests say in this tree; '' if they pass."""
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # what would grow without end is stopped
         [sys.executable, '-m', 'pytest', '-x', '-q', '--no-header', '--tb=no', '-k',
          f'{only} and {QUICK}', '-p', 'no:randomly', '-p', 'no:cacheprovider', *tests],
         cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, 'PYTHONPATH': str(tree), 'PYTHONDONTWRITEBYTECODE': '1'},
-        start_new_session=True,  # what would grow without end is stopped
-        preexec_fn=partial(setrlimit, RLIMIT_AS, (4 * 2**30, 4 * 2**30)))
+        start_new_session=True, preexec_fn=partial(setrlimit, RLIMIT_AS, (4 * 2**30, 4 * 2**30)))
     try:
         said, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -108,7 +102,6 @@ def main():
     parser.add_argument('--number', type=int, default=100, help='of faults in a file')
     parser.add_argument('--seed', type=int, default=0, help='by which they are drawn')
     parser.add_argument('--tests', nargs='+', default=TESTS, help='files, in their order')
-    parser.add_argument('--jobs', type=int, default=2)
     options = parser.parse_args()
 
     def attempt(name, faulty_source):
@@ -121,14 +114,14 @@ def main():
             if not build(tree):
                 return None
             tests = sorted(options.tests, key=lambda test: Path(name).stem not in test)
-            return notice(tree, tests, ONLY.get(name, 'not pure'))
+            return notice(tree, tests, 'not compiled' if name == 'engine.py' else 'not pure')
         finally:
             path.write_bytes(right)
             trees.put(tree)
 
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         trees = queue.Queue()
-        for i in range(options.jobs):
+        for i in range(2):
             trees.put(shutil.copytree(ROOT, Path(folder, str(i)), ignore=shutil.ignore_patterns(
                 '.*_cache', '.git', '__pycache__', 'build', '*.so', '.venv')))
         for name in options.files:
@@ -136,15 +129,14 @@ def main():
             said = attempt(name, source)
             if said or said is None:
                 sys.exit(f'{name}: without a fault: {said or "it does not compile"}')
-            faults = list(mutants(name, source))
+            faults = [*mutants(name, source)]
             random.Random(options.seed).shuffle(faults)
-            faults = sorted(faults[:options.number], key=lambda fault: fault[0])
+            faults = sorted(faults[:options.number])
             answers = list(pool.map(attempt, [name] * len(faults), [f[2] for f in faults]))
-            for (line, words, _), said in zip(faults, answers):
-                if said == '':
-                    print(f'{name}:{line}: {words}', flush=True)
+            survivors = [fault for fault, said in zip(faults, answers) if said == '']
+            print(*(f'{name}:{line}: {words}\n' for line, words, _ in survivors), sep='', end='')
             planted = len(answers) - answers.count(None)
-            print(f'{name}: {planted} planted, {planted - answers.count("")} noticed', flush=True)
+            print(f'{name}: {planted} planted, {len(survivors)} not noticed', flush=True)
 
 
 if __name__ == '__main__':
