@@ -36,12 +36,9 @@ def quick():
 
 def assert_stays(work, *watched):
     """No count of references goes up, or down, each time; nor do blocks of memory stay."""
-    clear = getattr(sys, '_clear_internal_caches', None) or sys._clear_type_cache
-
     def measure():
         work()
         gc.collect()  # and it empties Python's own free lists
-        clear()  # its cache of methods, which keeps some of the names that are read
         return [sys.getallocatedblocks(), *map(sys.getrefcount, watched)]
 
     with without_gc():
@@ -49,8 +46,7 @@ def assert_stays(work, *watched):
     blocks, *counts = ([after - before for before, after in zip(column, column[1:])]
                        for column in zip(*rounds))
     assert min(blocks) < 20
-    for x, changes in zip(watched, counts):
-        assert min(changes) <= 0 <= max(changes), x
+    assert all(min(changes) <= 0 <= max(changes) for changes in counts)
 
 
 @pytest.mark.parametrize('rules', [False, True])
@@ -74,12 +70,9 @@ def everything(Value, sumprod):
     class Sub(Value):
         __slots__ = ('slot',)
 
-    def rule():
-        raise LookupError
-
     v, w, s, big, fails = Value(2.0), Value(0.25), Sub(0.5), 10**30, Fails()
     u, many, failing = v * s, Value(1.0, (v, s, v), 'many', 'm', (1, 2, 3)), Value(2.0, (v, s), 'x')
-    failing._backward = rule
+    failing._backward = rule = fails.__float__
     for x in v, s, u, many, failing:
         vars(x)  # a first look makes the dict
 
@@ -104,27 +97,22 @@ def everything(Value, sumprod):
         x._backward = lambda: big
         x.backward()
 
-    made = [(), ('x',), (fails,), (10**400,), (big, (v, 'x'), '+'), (big, (v,), 5), (big,),
-            (big, (v, u), '+', 5), (big, (v, u), '', 'z' * 9, (big,)), (big, (v,), '', '', 'x'),
-            (big, (v, u), '', '', (big, fails)), (big, dict.fromkeys([v, fails])),
-            (0.75, [v, w, u], 'y' * 9, 'z' * 9, [0.75, big, 1])]
-    summed = [([v], [v, s], u), ([big], [fails], v), ([v, None], [v, v], v), (5, [v], v),
-              ([v, v], [v, 'x'], s), ([v], [v]), ([v, s, u], (big, u, v), big),
-              ([v, w, u], [u, w, v], v), (dict.fromkeys([v, s, u]), [big, s, u], fails)]
+    made = [(fails,), (big, (v, 'x'), '+'), (big, (v,), 5), (big, (v, u), '', 'z' * 9, (big,)),
+            (big, (v, u), '', '', (big, fails)), (big, [v, w, u], 'y' * 9, 'z' * 9, [.75, 1, big])]
+    summed = [([big], [fails], v), ([v, v], [v, 'x'], s), ([v], [v]), ([v, s, u], (big, u, v), big),
+              (dict.fromkeys([v, s, u]), [big, s, u], fails)]
     return (v, w, s, u, many, failing, rule, big, fails, Value, Sub), [
-        backward, made_again, lambda: (failing * 2.0 + v).backward(), lambda: v / Value(0.0),
-        lambda: (v ** 3, v ** w, 2 ** v, u.__add__('x')), w.__repr__, lambda: pow(v, 2, 3),
-        lambda: (v.relu(), v.exp(), v.log(), v.tanh(), v.sigmoid(), -v), (-w).log,
-        lambda: ((v + w) * u - 1) / big, lambda: (-w) ** 0.5, lambda: v + fails, lambda: fails * u,
-        lambda: v ** fails, lambda: v + None, lambda: 10**400 * v, lambda: float(v),
+        backward, made_again, lambda: v / Value(0.0), w.__repr__, (-w).log, lambda: pow(v, 2, 3),
+        lambda: (v ** 3, v ** w, 2 ** v, u.__add__('x')), lambda: (-w) ** 0.5,
+        lambda: (v.relu(), v.exp(), v.log(), v.tanh(), v.sigmoid(), -v),
+        lambda: ((v + w) * u - 1) / big, lambda: v + fails, lambda: v ** fails,
         lambda: (u._op, (v ** 2.5)._op, u._prev, u._slopes, v._slopes, u._backward, v.data),
         lambda: (many._prev, many._slopes, many._op, many.label, many._backward),
         lambda: (Value.__new__(Value), Sub.__new__(Sub)), lambda: setattr(Value(1), 'm', [v]),
         *(partial(make, *args) for make in (Value, Sub) for args in made),
         *(partial(sumprod, *args) for args in summed), partial(Value, big, label='x', other=(v,)),
-        *(partial(setattr, u, name, x) for name, x in (
-            ('data', fails), ('grad', v), ('_op', 'x'), ('__dict__', 5), ('data', -1.5))),
-        lambda: v.__init__(fails), lambda: v.__init__(big, (u, 1)), lambda: u.missing,
+        *(partial(setattr, u, *pair) for pair in (('data', fails), ('_op', 'x'), ('data', -1.5))),
+        lambda: v.__init__(big, (u, 1)), lambda: u.missing,
     ], [changed, lambda: pickle.loads(pickle.dumps([v, v, u])), lambda: copy.deepcopy([s, failing]),
         lambda: sumprod([v, s], (1 / i for i in (1, 0)), v), lambda: Value.__new__(int)]
 
@@ -158,13 +146,10 @@ def test_what_is_held_stays_and_all_else_goes(mg):
             run(random_program(rng, 60, rules=False), mg, lambda i, v: nodes.append(v) or v)  # noqa: B023
             gc.collect()  # run() has a cycle of its own
             nodes = rng.sample(nodes, len(nodes) // 5)
-            before = describe(*nodes)
-            assert living() == base + len(before)
             while nodes:
+                assert living() == base + len(describe(*nodes))
                 nodes.pop(rng.randrange(len(nodes)))
-                left = describe(*nodes)
-                assert living() == base + len(left)
-                assert {(*row[:3],) for row in left} <= {(*row[:3],) for row in before}
+            assert living() == base
 
 
 STEPS = """
@@ -323,13 +308,6 @@ FORK = """
 import os, sys
 from micrograd import Value
 
-def backward(x):
-    leaf.grad = 0.0
-    for _ in range(1000):
-        x = x * 1.0
-    x.backward()
-    return leaf.grad == 1.0
-
 def fork():
     global child
     child = child and os.fork()
@@ -341,6 +319,13 @@ def rule():
     fork()
     leaf.grad += out.grad
 
+def right(x):
+    leaf.grad = 0.0
+    for _ in range(1000):
+        x = x * 1.0
+    x.backward()
+    return leaf.grad == 1.0
+
 leaf, child = Value(1.0), 1
 out = Value(1.0, (leaf,))
 out._backward = rule
@@ -348,13 +333,14 @@ for ruled in False, True:
     first = out if ruled else leaf * 1.0
     if not ruled:
         first.forks = Forks()
-    right = backward(first)
+    assert right(first)
     first = None
     before = sys.getrefcount(Value)
-    right = right and all([backward(leaf * 1.0) for _ in range(10)])
+    assert all([right(leaf * 1.0) for _ in range(10)])
+    assert child or sys.getrefcount(Value) < before + 10
     if not child:
-        os._exit(not right or sys.getrefcount(Value) > before + 10)
-    print(os.waitpid(child, 0)[1], right)
+        os._exit(0)
+    print(os.waitpid(child, 0)[1])
 """
 
 
@@ -362,7 +348,7 @@ for ruled in False, True:
 def test_a_finalizer_and_a_rule_may_fork(mg):
     if mg.pure:
         pytest.skip('Python itself puts off what dies in a finalizer')
-    assert python(mg, FORK) == b'0 True\n' * 2
+    assert python(mg, FORK) == b'0\n' * 2
 
 
 # Several interpreters
@@ -378,23 +364,19 @@ sum(values).backward()
 assert [v._prev[0].grad for v in values] == [*range(1000)]
 os.write(1, b'compiled ' if engine.compiled else b'pure ')
 '''
-for here in sys.argv[2:]:
-    if here == 'main':
-        exec(use)
-    else:
-        sub = interpreters.create()
-        interpreters.run_string(sub, use)
-        interpreters.destroy(sub)
+for _ in range(2):
+    sub = interpreters.create()
+    interpreters.run_string(sub, use)
+    interpreters.destroy(sub)
+    exec(use)
 """
 
 
-@pytest.mark.parametrize('order', ['sub main sub', 'main sub sub main'])
-def test_the_python_engine_serves_in_a_subinterpreter(mg, order):
+def test_the_python_engine_serves_in_a_subinterpreter(mg):
     module = '_interpreters' if sys.version_info >= (3, 13) else '_xxsubinterpreters'
     pytest.importorskip(module)
-    said = python(mg, INTERPRETERS, module, *order.split()).decode().replace('compiled', 'main')
-    assert said.split() == order.replace('main', 'pure' if mg.pure else 'main').replace(
-        'sub', 'pure').split()
+    here = b'pure ' if mg.pure else b'compiled '
+    assert python(mg, INTERPRETERS, module) == (b'pure ' + here) * 2
 
 
 # No memory left
@@ -441,26 +423,20 @@ for function in calls:
     stays(function)
 
 # Where backward() fails, the next one is right.
-v, w, s, *_ = leaves = [Value(1.5), Value(0.25), Value(0.5)]
-for rules in 0, 1:
-    x = middle = v * w
-    for _ in range(200):
-        x = Value(1.0, (x, s), slopes=(1.0, 2.0)) * 1.0 + s
-    if rules:
-        rule = Value(1.0, (middle,), 'rule')
-        rule._backward = lambda: setattr(middle, 'grad', middle.grad + rule.grad)
-        x = x + rule
+v, s = Value(1.5), Value(0.5)
+x = v * 1.0
+rule = Value(1.0, (x,), 'rule')
+rule._backward = lambda first=x: setattr(first, 'grad', first.grad + rule.grad)
+for _ in range(200):
+    x = Value(1.0, (x, s), slopes=(1.0, 2.0)) * 1.0 + s
+x = x + rule
 
-    def gradients():
-        for leaf in leaves:
-            leaf.grad = 0.0
-        x.backward()
-        return [leaf.grad for leaf in leaves]
+def check():
+    v.grad = s.grad = 0.0
+    x.backward()
+    assert (v.grad, s.grad) == (2.0, 600.0)
 
-    def check():
-        assert gradients() == gradients() == [w.data * (1 + rules), v.data * (1 + rules), 600.0]
-
-    assert starve(x.backward, check) >= rules and stays(x.backward) >= rules
+assert starve(x.backward, check) and stays(x.backward)
 
 if len(sys.argv) > 1:  # no room for nodes
     room = int(memory('VmSize')) + 40_000_000
