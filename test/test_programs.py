@@ -1,9 +1,7 @@
 """Random programs: the same on both engines, to the bit; and the numbers and gradients of PyTorch.
 
-The gradients of whole graphs may differ from PyTorch's where a local derivative is inf or nan, or
-leaves the range of floats, and its formula has no such factor (it multiplies by a mask, or divides
-by x instead of multiplying by 1/x), and where tanh is close to ±1, or sigmoid to 1, and its formula
-for the slope has lost its digits. These are counted as explained; all else must agree.
+The gradients of whole graphs may differ from PyTorch's where a local derivative is no usual float,
+and where tanh or sigmoid is flat and their slopes lose digits. These are counted as explained.
 """
 import functools
 import itertools
@@ -53,8 +51,6 @@ def test_sumprod_is_the_graph_of_the_operators(mg, steps):
     assert same(mg, SimpleNamespace(**{**vars(mg), 'sumprod': sumprod}), steps)
 
 
-# PyTorch
-
 def apply(op, *operands):
     if op == 'sumprod':
         return sumprod(*operands)
@@ -98,8 +94,6 @@ class Comparison:
             return v
 
         self.gradients(program, made, run(program, self.mg, settle)['steps'])
-        if made:
-            self.chain_rule(made[max(made)][0], program)
 
     def check(self, what, good, *example):
         self.counts[what] += 1
@@ -160,21 +154,6 @@ class Comparison:
                 if id(v) in odd or not usual or slope < 1e-3 and v._op in ('tanh', 'sigmoid'):
                     odd.add(id(x))
         size.update(sizes)
-
-    def chain_rule(self, root, program):
-        """Every gradient is the sum of what the nodes above hand down."""
-        nodes, _ = self.mg.trace.trace(root)
-        for v in nodes:
-            v.grad = 0.0
-        root.backward()
-        terms = defaultdict(list, {id(root): [1.0]})
-        for v in reversed(nodes):
-            for x, slope in zip(v._prev, slopes(v)):
-                terms[id(x)].append(slope * v.grad)
-            total, size = sum(terms[id(v)]), sum(map(abs, terms[id(v)]))
-            good = abs(v.grad - total) <= 1e-14 * size if math.isfinite(size) else (
-                math.isfinite(total) or not math.isfinite(v.grad))
-            self.check('sums', good, v.grad, total, program)
 
     def check_operations(self):
         """All operations there were, each at its point: the number, and the local derivatives."""
