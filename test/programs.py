@@ -1,16 +1,11 @@
 """Random programs over an engine: the one source of all that is random in these tests.
 
-    >>> program = random_program(random.Random(1), 20)  # plain data, for pickle or JSON
-    >>> record = run(program, micrograd.engine)         # so is this: all there is to see of it
-
-A program is a list of steps, each an operation and its operands: an int says how many nodes back
-it stands, from 0 for the newest; a str is Python for any other.
-
     ['Value', '2.0'], ['*', 0, 'Fraction(1, 3)'], ['sumprod', [0, 1], [1, '-1'], 0], ['relu', 0],
     ['Value', '2.0', [1, 0], ['0.5', '3']], ['rule', '2.0', [1, 0], ['0.5', '3']]
 
-The slopes of a 'rule' are in a function assigned to `_backward`; 'Sub' makes one of a subclass.
-This needs only the standard library, and runs on PyPy, where a seed may give another program.
+A program is a list of such steps, each an operation and its operands: an int says how many nodes
+back it stands, from 0 for the newest; a str is Python for any other. The slopes of a 'rule' are in
+a function assigned to `_backward`; 'Sub' makes one of a subclass. It also runs on PyPy.
 """
 import copy
 import functools
@@ -103,9 +98,7 @@ def subclass(Value):
 def run(program, engine, settle=lambda i, v: v):
     """What one can see of a program: {'steps': …, 'nodes': what `describe` says of them}.
 
-    A step is [data, *slopes] of the node that it made, the repr of another result, or an exception
-    ('TypeError: …'). `settle` gets the number of a step and its node; it returns the node to go on
-    with, or raises.
+    `settle` gets the number of a step and its node; it returns the node to go on with, or raises.
     """
     nodes, steps, depth, Sub = [engine.Value(1.0)], [], 0, subclass(engine.Value)
 
@@ -153,10 +146,7 @@ def run(program, engine, settle=lambda i, v: v):
 
 
 def describe(*roots):
-    """[op, data, grad, operands, slopes] of every node below these roots, operands first.
-
-    An operand is a position in this list, and a float a text. Equal lists, equal graphs.
-    """
+    """[op, data, grad, operands' rows, slopes] of every node below these roots, operands first."""
     position, rows, path = {}, [], [*reversed(roots)]
     while path:
         v = path[-1]
