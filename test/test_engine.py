@@ -246,7 +246,6 @@ def test_numpys_arrays(mg):
                 assert [y.data for y in out.flat] == data.tolist()
     w = np.array([mg.Value(i) for i in (1, 2)])
     assert [y.data for y in (np.dot(w, x), w @ x, np.sum(w), np.mean(w))] == [5.0, 5.0, 3.0, 1.5]
-    assert [y.data for y in np.tanh(w)] == pytest.approx(np.tanh(x), rel=1e-15)
 
 
 # The constructor, arguments, attributes
@@ -265,8 +264,7 @@ def test_a_value_is_what_its_constructor_says(mg):
 
 @pytest.mark.parametrize('code, error', [
     ('V(1, (2.0,))', 'expected a Value, not float'), ('V(1, None)', '.* is not iterable'),
-    ('V(1, [v, None])', 'expected a Value, not NoneType'), ('V(1, slopes=1.0)', '.* not iterable'),
-    ('V(1, (), None)', 'expected a str, not NoneType'), ('V()', '.*data.*'),
+    ('V(1, (), None)', 'expected a str, not NoneType'), ('V(1, slopes=1.0)', '.* not iterable'),
     ('V(1, label=["x"])', 'expected a str, not list'), ('V(label="x")', '.*data.*'),
     ('V(1, slopes=[1])', 'expected 0 slopes, got 1'), ('V(1, children=())', ".*'children'.*"),
     ('V(1, [v, v], slopes=[1])', 'expected 2 slopes, got 1'), ('v.exp(1.0)', '.*'),
