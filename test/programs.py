@@ -32,8 +32,7 @@ WRONG = ['None', "'2'", "b'2'", '1j', '[]', '{}', '...', "Decimal('0.1')"]
 def random_program(rng, size=30, wild=0.2, hands=True, rules=True, numpy=False, wrong=False):
     """A program of `size` steps; so many of its numbers are `wild` (extreme), from 0 to 1.
 
-    With `hands`, it sets `grad`, calls `_backward()`, changes rules, and copies nodes; with
-    `rules`, assigns functions to `_backward`; with `wrong`, some operands are no numbers.
+    With `hands`, it sets `grad`, calls `_backward()`, copies nodes; with `rules`, assigns rules.
     """
     def plain():
         if wrong and rng.random() < 0.1:
