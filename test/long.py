@@ -3,9 +3,8 @@
     python test/long.py                                          # all of it: 90 minutes
     python test/long.py --graphs 1000 --steps 200 --nodes 100000
 
-100,000 random programs run on both engines and on PyTorch, as in test_programs.py. Each engine
-trains the demo's net for 10,000 steps, and makes and drops a chain of ten million nodes, without
-the garbage collector. Exits with 1 where something disagrees, or memory grew or was kept.
+Random programs run on both engines and on PyTorch; each engine trains the demo's net, and makes and
+drops a chain of nodes. Exits with 1 where something disagrees, or memory grew or was kept.
 """
 import argparse
 import gc
@@ -39,9 +38,10 @@ def compare(graphs):
         if seed % 1000 == 999 or seed == graphs - 1:
             comparison.check_operations()
             comparison.operations.clear()
-    print(dict(comparison.counts), *comparison.unexplained[:10], f'{graphs:,} programs: {differ} '
-          f'differ, {len(comparison.unexplained)} unexplained beside PyTorch', sep='\n')
-    return differ + len(comparison.unexplained)
+    unexplained = len(comparison.unexplained)
+    print(dict(comparison.counts), *comparison.unexplained[:10], sep='\n')
+    print(f'{graphs:,} programs: {differ} differ, {unexplained} unexplained beside PyTorch')
+    return differ + unexplained
 
 
 def train(steps):
@@ -53,8 +53,7 @@ def train(steps):
     for k in range(steps):
         step()
         if k >= steps // 10:
-            # A type counts its instances: every one of them refers to it.
-            now = [memory('VmRSS'), sys.getallocatedblocks(), sys.getrefcount(Value)]
+            now = [memory('VmRSS'), sys.getallocatedblocks(), sys.getrefcount(Value)]  # instances
             warm = warm or now
             most = list(map(max, most, now))
     return warm, most
@@ -65,18 +64,17 @@ def chain(nodes):
     from micrograd.engine import Value
     gc.disable()
     c, x = Value(0.999), Value(1.0)
-    before = memory('VmRSS')
+    seen = [memory('VmRSS')]
     for _ in range(nodes // 2):
         x = x * c + c
-    built = memory('VmRSS')
+    seen.append(memory('VmRSS'))
     x.backward()
-    most = memory('VmHWM')
+    seen.append(memory('VmHWM'))
     del x
-    return before, built, most, memory('VmRSS')
+    return *seen, memory('VmRSS')
 
 
-def fresh(engine, call):
-    """What a function of this file gives, in a process of its own, on that engine."""
+def fresh(engine, call):  # in a process of its own
     code = f'import json, long; print(json.dumps(long.{call}))'
     return json.loads(python(SimpleNamespace(pure=engine == 'pure'), code, timeout=None,
                              MALLOC_TRIM_THRESHOLD_='131072'))  # glibc gives back what it can
@@ -84,11 +82,10 @@ def fresh(engine, call):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--graphs', type=int, default=100_000)
-    parser.add_argument('--steps', type=int, default=10_000, help='of training')
-    parser.add_argument('--nodes', type=int, default=10_000_000, help='of the chain')
+    for name, n in ('--graphs', 100_000), ('--steps', 10_000), ('--nodes', 10_000_000):
+        parser.add_argument(name, type=int, default=n)
     options = parser.parse_args()
-    failures = 0
+    failures = compare(options.graphs)
     for engine, (graph, extra) in BYTES.items():
         before, built, most, after = fresh(engine, f'chain({options.nodes})')
         warm, later = fresh(engine, f'train({options.steps})')
@@ -101,7 +98,6 @@ def main():
                 ('blocks more', blocks, 500), ('Values more', values, 0)]:
             failures += got > limit
             print(f'{engine}: {got:.1f} {what}, of {limit}{"  FAILED" * (got > limit)}', flush=True)
-    failures += compare(options.graphs)
     return int(failures > 0)
 
 
