@@ -217,6 +217,15 @@ def test_any_real_number(mg, x):
     assert left._prev == right._prev == ()
 
 
+@pytest.mark.parametrize('x', [10**400, Fraction(-10**400)], ids=['int', 'Fraction'])
+def test_a_number_that_fails_leaves_the_old_one(mg, x):
+    v = mg.Value(1.0)
+    for take in *takers(mg, v), v.__add__, v.__rpow__, v.__pow__:
+        with pytest.raises(OverflowError):
+            take(x)
+    assert (v.data, v.grad) == (1.0, 0.0)
+
+
 @pytest.mark.parametrize('x', [
     None, '1', 1j, [1.0], object(), float, Decimal(1), np.bool_(True),
     np.complex128(1), np.array(1.0)], ids=lambda x: type(x).__name__)
@@ -301,6 +310,18 @@ def test_own_attributes_of_any_name(mg):
 
 
 # Subclasses, and an operation of one's own, as in the lecture
+
+def test_a_subclass_that_cannot_be_assigned_to(mg):
+    class Fixed(mg.Value):
+        def __setattr__(self, name, x):
+            raise AttributeError(name)
+
+    x = Fixed(3.0)
+    (x * x).backward()
+    assert (x.grad, copy.copy(x).data) == (6.0, 3.0)
+    with pytest.raises(AttributeError):
+        x.data = 1.0
+
 
 def test_subclasses(mg):
     class Parameter(mg.Value):
