@@ -52,8 +52,8 @@ class Value:
         _set(self, 'grad', 0.0)  # d(root)/d(self), after root.backward()
         _set(self, '_prev', tuple([_only(x, Value) for x in _children]))
         _set(self, '_op', _only(_op, str))
-        if _only(label, str):
-            _set(self, 'label', label)
+        if label != '':
+            _set(self, 'label', _only(label, str))
         _set(self, '_slopes', tuple([float(_only(x, NUMBER)) for x in slopes]))
         if self._slopes and len(self._slopes) != len(self._prev):
             raise ValueError(f'expected {len(self._prev)} slopes, got {len(self._slopes)}')

@@ -83,7 +83,7 @@ class Layer(Module):
         out = _Point([n.__call__(x) for n in self.neurons])  # n(x); a step is 8 % faster so
         return out if len(out) > 1 else out[0]
 
-    def parameters(self) -> list[engine.Value]: return _all(*(n.parameters() for n in self.neurons))
+    def parameters(self) -> Any: return [p for n in _once(self.neurons) for p in n.parameters()]
 
     def __repr__(self) -> str: return f"Layer of [{', '.join(map(str, self.neurons))}]"
 
@@ -112,7 +112,7 @@ class MLP(Module):
             x = layer(x)
         return x
 
-    def parameters(self) -> list[engine.Value]: return _all(*(x.parameters() for x in self.layers))
+    def parameters(self) -> Any: return _once([p for x in self.layers for p in x.parameters()])
 
     def __repr__(self) -> str: return f"MLP of [{', '.join(map(str, self.layers))}]"
 
@@ -123,7 +123,7 @@ def _size(name: str, n: Any) -> int:
     return int(n)
 
 
-def _all(*parts: Any) -> list[Any]: return [*{id(p): p for x in parts for p in x}.values()]
+def _once(xs: list[Any]) -> list[Any]: return [*dict(zip(map(id, xs), xs)).values()]
 
 
 def _value(x: Any) -> Any: return x if isinstance(x, engine.Value) else engine.Value(x)
