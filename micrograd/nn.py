@@ -83,7 +83,7 @@ class Layer(Module):
         out = _Point([n.__call__(x) for n in self.neurons])  # n(x); a step is 8 % faster so
         return out if len(out) > 1 else out[0]
 
-    def parameters(self) -> Any: return [p for n in _once(self.neurons) for p in n.parameters()]
+    def parameters(self) -> Any: return _once([p for n in self.neurons for p in n.parameters()])
 
     def __repr__(self) -> str: return f"Layer of [{', '.join(map(str, self.neurons))}]"
 

@@ -101,7 +101,7 @@ def executed(tmp_path_factory):
         said = python(mg, EXECUTE, str(ROOT / name), str(folder), timeout=900)
         return nbformat.reads(said.decode(), as_version=4), folder
 
-    with ThreadPoolExecutor(2) as pool:  # side by side, since they take long
+    with ThreadPoolExecutor(1) as pool:  # kernels that start at once take each other's ports
         running = {name: pool.submit(execute, name, tmp_path_factory.mktemp('tree'))
                    for name in NOTEBOOKS}
         yield lambda name: running[name].result()
