@@ -126,7 +126,7 @@ def _size(name: str, n: Any) -> int:
 def _once(xs: list[Any]) -> list[Any]: return [*dict(zip(map(id, xs), xs)).values()]
 
 
-def _value(x: Any) -> Any: return x if isinstance(x, engine.Value) else engine.Value(x)
+def _val(x: Any) -> Any: return x if isinstance(x, engine.Value) else engine.Value(x)
 
 
 _Point: Any = type('_Point', (list,), {})  # a list of Values alone, from _point or from a Layer
@@ -135,7 +135,7 @@ _Point: Any = type('_Point', (list,), {})  # a list of Values alone, from _point
 def _point(x: Any, nin: int) -> Any:
     """The inputs as Values: plain numbers become leaves, once for all neurons of a layer."""
     try:
-        x = x if type(x) is _Point else _Point(map(_value, [x] if type(x) is engine.Value else x))
+        x = x if type(x) is _Point else _Point(map(_val, [x] if isinstance(x, engine.Value) else x))
     except TypeError as error:
         raise TypeError(f'a model takes one point, a list of {nin} inputs: {error}') from None
     if len(x) != nin:

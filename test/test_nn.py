@@ -124,6 +124,7 @@ def test_inputs_of_any_kind(mg, inputs):
     for model in mg.Neuron(2), mg.Layer(2, 1), mg.MLP(2, [3, 1]):
         assert model(inputs(x)).data == model(x).data == model(map(mg.Value, x)).data
     assert mg.MLP(1, [3, 1])(model(x))._prev  # a model of one input takes another's output
+    assert mg.MLP(1, [3, 1])(subclass(mg.Value)(2.0))._prev
     with pytest.raises(TypeError, match='one point'):
         mg.MLP(1, [1])(0.5)
 
