@@ -110,24 +110,25 @@ static void unlink_from(Page *p)
     p->after->before = p->before;
 }
 
+static void give_back(Page *p)
+{
+    unlink_from(p);
+    arena.free(arena.ctx, p->block, 2 * PAGE);
+    spare--;
+}
+
 static void now_empty(Page *p)
 {
     link_in(p, &empty);
     if (spare++ < keep) return;
-    unlink_from(p);
-    spare--;
+    give_back(p);
     missed++;
-    arena.free(arena.ctx, p->block, 2 * PAGE);
 }
 
 static void count_for_idle(void)
 {
     if (++taken <= 2 * keep) return;
-    for (taken = 0; idle && keep > KEEP; idle--, keep--, spare--) {
-        Page *old = empty.before;
-        unlink_from(old);
-        arena.free(arena.ctx, old->block, 2 * PAGE);
-    }
+    for (taken = 0; idle && keep > KEEP; idle--, keep--) give_back(empty.before);
     idle = spare;
 }
 
